@@ -1,0 +1,213 @@
+"""Entropy coding: symbols with integer probabilities to bytes and back, every bit accounted for.
+
+Probabilities are integers out of 2^24 (`PRECISION`), kept in tables (`ProbabilityTable`) whose rows are addressed
+per symbol, so encoder and decoder agree if they agree on integers. The coder is the range coder of `constriction`
+(64-bit state, 32-bit words); with
+
+    state (low, range) = (0, 2^64 - 1),    a row of frequencies f_0, ..., f_(K-1) and C_s = f_0 + ... + f_(s-1),
+
+one symbol s is coded as
+
+    step = floor(range / 2^24),  low += step C_s,  range = step f_s,
+    and if range < 2^32:  emit the top 32 bits of low (with carry), low <<= 32, range <<= 32.              (1)
+
+The bytes are the words, most significant byte first, cut to the fewest bytes that determine every symbol.
+
+Truncation. A prefix of the bytes leaves the rest of the code word unknown; a symbol is *determined* if it is the same
+whatever follows. Decoding is monotone in the code word, so it suffices to compare the two extremes: the prefix followed
+by zeros and the prefix followed by ones. `Reader.decode` returns the symbols that both agree on, and no others.
+
+This is the only file that imports constriction.
+"""
+
+from functools import cached_property
+
+import constriction
+import numpy as np
+
+__all__ = ["PRECISION", "ProbabilityTable", "Reader", "Writer", "quantize_probabilities"]
+
+PRECISION = 24
+"""Probabilities are integers out of 2^PRECISION."""
+
+_MODEL = constriction.stream.model.Categorical(perfect=False)
+
+
+def quantize_probabilities(probabilities: np.ndarray, bits: int = PRECISION) -> np.ndarray:
+    """Integer frequencies that sum to 2^bits, each at least 1, nearest to given probabilities from below.
+
+    Args:
+      probabilities: (..., K) floats, non-negative with a positive sum.
+      bits: logarithm of the sum.
+
+    Returns:
+      int64 (..., K); what rounding leaves over goes to the largest.
+    """
+    p = np.asarray(probabilities, np.float64)
+    if not (np.isfinite(p).all() and (p >= 0).all() and (p.sum(-1) > 0).all()):
+        raise ValueError("probabilities must be finite, non-negative and not all zero")
+    symbols = p.shape[-1]
+    frequencies = 1 + np.floor(p / p.sum(-1, keepdims=True) * (2**bits - symbols)).astype(np.int64)
+    largest = p.argmax(-1)[..., None]
+    rest = 2**bits - frequencies.sum(-1, keepdims=True)
+    np.put_along_axis(frequencies, largest, np.take_along_axis(frequencies, largest, -1) + rest, -1)
+    return frequencies
+
+
+class ProbabilityTable:
+    """Rows of integer frequencies.
+
+    Attributes:
+      frequencies: int64 (R, K), every entry at least 1, every row summing to 2^24.
+    """
+
+    def __init__(self, frequencies: np.ndarray):
+        self.frequencies = np.asarray(frequencies, np.int64)
+        if self.frequencies.ndim != 2 or self.frequencies.min() < 1:
+            raise ValueError("frequencies must be a matrix of integers >= 1")
+        if (self.frequencies.sum(1) != 2**PRECISION).any():
+            raise ValueError(f"every row of frequencies must sum to 2^{PRECISION}")
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        # constriction turns weights v of sum 2^24 - K into frequencies v + 1 without rounding (scale = 1 exactly).
+        return (self.frequencies - 1).astype(np.float32)
+
+    @cached_property
+    def bits(self) -> np.ndarray:
+        """Ideal code length of every symbol in bits, float64 (R, K)."""
+        return PRECISION - np.log2(self.frequencies)
+
+    def weights(self, rows: np.ndarray) -> np.ndarray:
+        return self._weights[rows]
+
+
+class Writer:
+    """Appends symbols to one code word.
+
+    Attributes:
+      ideal_bits: sum of -log2 of the probabilities of all symbols so far.
+    """
+
+    def __init__(self):
+        self._encoder = constriction.stream.queue.RangeEncoder()
+        self.ideal_bits = 0.0
+
+    def encode(self, table: ProbabilityTable, rows: np.ndarray, symbols: np.ndarray) -> None:
+        """Codes symbol i with row rows[i] of the table; both are integer arrays of one length."""
+        if len(symbols):
+            self._encoder.encode(np.asarray(symbols, np.int32), _MODEL, table.weights(rows))
+            self.ideal_bits += float(table.bits[rows, symbols].sum())
+
+    @property
+    def words(self) -> int:
+        """Whole 32-bit words emitted so far: a position that the reader shares (`Reader.words`)."""
+        return int(self._encoder.pos()[0])
+
+    def getvalue(self) -> bytes:
+        """The shortest bytes of which every continuation decodes to all symbols so far."""
+        return _seal(self._encoder) if self.ideal_bits else b""
+
+
+class Reader:
+    """Takes symbols from the prefix of a code word.
+
+    Attributes:
+      exhausted: whether the last `decode` ran out of bytes; from then on nothing more is returned.
+      ideal_bits: sum of -log2 of the probabilities of all symbols so far.
+    """
+
+    def __init__(self, data: bytes):
+        # What was decoded is coded again: constriction's decoder does not tell its position, its encoder does.
+        self._shadow = constriction.stream.queue.RangeEncoder()
+        self.ideal_bits = 0.0
+        self.feed(data)
+
+    def feed(self, data: bytes) -> None:
+        """Replaces the data by a longer prefix of the same code word."""
+        self._available_bits = 8 * len(data)
+        size = 4 * (-(-len(data) // 4) + 64)
+        self._low, self._high = (
+            constriction.stream.queue.RangeDecoder(np.frombuffer(data.ljust(size, fill), ">u4").astype(np.uint32))
+            for fill in (b"\x00", b"\xff")
+        )
+        self._low.seek(*self._shadow.pos())
+        self.exhausted = False
+
+    def mark(self) -> tuple:
+        """The present position, for `reset`."""
+        return self._shadow.clone(), self.ideal_bits
+
+    def reset(self, mark: tuple) -> None:
+        """Goes back to a position that `mark` gave; the mark is spent."""
+        self._shadow, self.ideal_bits = mark
+        self._low.seek(*self._shadow.pos())
+        self.exhausted = False
+
+    def decode(self, table: ProbabilityTable, rows: np.ndarray) -> np.ndarray:
+        """Symbols coded with the given rows, int32; fewer than len(rows) if the bytes determine no more."""
+        if self.exhausted or not len(rows):
+            return np.zeros(0, np.int32)
+        weights = table.weights(rows)
+        start = self._shadow.pos()
+        symbols = _decode_until_invalid(self._low, weights)
+        bits = float(table.bits[rows[: len(symbols)], symbols].sum())
+        # The coder spends at most 2^-7 bit per symbol beyond the ideal, and reads at most 64 bits ahead.
+        if len(symbols) < len(rows) or self.ideal_bits + bits + len(rows) / 128 + 128 > self._available_bits:
+            self._low.seek(*start)
+            self._high.seek(*start)
+            symbols, other = _decode_until_invalid(self._low, weights), _decode_until_invalid(self._high, weights)
+            shorter = min(len(symbols), len(other))
+            differing = np.flatnonzero(symbols[:shorter] != other[:shorter])
+            symbols = symbols[: differing[0] if len(differing) else shorter]
+            self.exhausted = len(symbols) < len(rows)
+            bits = float(table.bits[rows[: len(symbols)], symbols].sum())
+        if len(symbols):
+            self._shadow.encode(symbols, _MODEL, weights[: len(symbols)])
+        self.ideal_bits += bits
+        return symbols
+
+    @property
+    def words(self) -> int:
+        """Whole 32-bit words consumed so far: equal to `Writer.words` after the same symbols."""
+        return int(self._shadow.pos()[0])
+
+    @property
+    def needed_bytes(self) -> int:
+        """Length of the shortest prefix that determines all symbols so far."""
+        return len(_seal(self._shadow)) if self.ideal_bits else 0
+
+
+def _seal(encoder) -> bytes:
+    """The shortest prefix inside the interval of everything coded so far."""
+    sealed = np.asarray(encoder.get_compressed(), ">u4").tobytes()
+    emitted, (low, width) = encoder.pos()
+    # Place the final interval [low, low + width) on the same scale as the sealed code word: of `low` only 64 bits are
+    # known here, and the sealed word lies inside the interval.
+    size = 4 * (int(emitted) + 2)
+    point = int.from_bytes(sealed[:size].ljust(size, b"\0"), "big")
+    low = point - (point - int(low)) % 2**64
+    for cut in range(max(0, size - 9), size + 1):
+        free = 8 * (size - cut)
+        prefix = -(-low >> free)
+        if (prefix + 1) << free <= low + int(width):
+            return prefix.to_bytes(cut, "big")
+    raise AssertionError("a code word of full length lies inside its own interval")
+
+
+def _decode_until_invalid(decoder, weights: np.ndarray) -> np.ndarray:
+    """Symbols up to the first that no code word could hold (constriction raises there and returns nothing)."""
+    if not len(weights):
+        return np.zeros(0, np.int32)
+    attempt = decoder.clone()
+    try:
+        return np.asarray(decoder.decode(_MODEL, weights))
+    except AssertionError:
+        if len(weights) == 1:
+            return np.zeros(0, np.int32)
+    decoder = attempt
+    half = len(weights) // 2
+    first = _decode_until_invalid(decoder, weights[:half])
+    if len(first) < half:
+        return first
+    return np.concatenate([first, _decode_until_invalid(decoder, weights[half:])])

@@ -1,0 +1,77 @@
+"""Trains the model `photo` that comes with the package, or one like it on other pictures.
+
+    python experiments/train_photo.py --folder run --pictures photographs/ views64.npz \\
+        --validate val_photos/ val64.npz --export photo.npz
+
+The defaults of `Recipe` are the recipe of the shipped weights. A run that was killed goes on when the same command is
+given again, with the same result as if it had not been. `--recipe.NAME` changes a number of the recipe; `--start-from`
+takes weights and prior of a model file and trains them further.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from uqdm.data import load_pictures
+from uqdm.model import Model
+from uqdm.train import Recipe, fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Train a progressive codec on pictures."""
+
+    folder: Path
+    """Checkpoints and logs (train.csv, validation.csv) go here."""
+    pictures: tuple[str, ...]
+    """Folders, picture files, .npz or .npy files to train on."""
+    validate: tuple[str, ...] = ()
+    """The same, to validate on; of every source the first pictures are used, cut to their centres."""
+    export: Path | None = None
+    """Where the model file goes."""
+    name: str = "photo"
+    """Name in the model file."""
+    start_from: Path | None = None
+    """A model file to fine-tune."""
+    stop_after: int | None = None
+    """End early after so many steps in all."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    validate_every: int = 2000
+    """Steps between validations."""
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def validation_set(source: str, count: int = 16, side: int = 256) -> np.ndarray:
+    """Centres of the first pictures of a source, all of one size: at most `side`."""
+    pictures = load_pictures(source)[:count]
+    side = min(side, *(min(picture.shape[:2]) for picture in pictures))
+    centres = []
+    for picture in pictures:
+        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+        centres.append(picture[top : top + side, left : left + side])
+    return np.stack(centres)
+
+
+def main(arguments: Arguments) -> None:
+    """Trains and exports."""
+    model = fit(
+        arguments.recipe,
+        arguments.pictures,
+        {Path(source).stem: validation_set(source) for source in arguments.validate},
+        arguments.folder,
+        stop_after=arguments.stop_after,
+        checkpoint_every=arguments.checkpoint_every,
+        validate_every=arguments.validate_every,
+        start_from=Model.from_bytes(arguments.start_from.read_bytes()) if arguments.start_from else None,
+        name=arguments.name,
+    )
+    if arguments.export:
+        model.save(arguments.export)
+        print(f"{arguments.export}: model {model.id[:4].hex()}, {arguments.export.stat().st_size / 2**20:.2f} MiB")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,38 @@
+"""Strict JAX for all tests, the shared data where it is, and a small untrained model."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+os.environ.setdefault("MPLBACKEND", "agg")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of pictures and golden values that lies beside the project where it is developed."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder of shared data is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """An untrained model of small blocks: codecs must be right whatever the network says."""
+    from uqdm.model import Model
+    from uqdm.network import NetworkConfig, init
+    from uqdm.schedule import Schedule
+    from uqdm.transform import layout
+
+    channels = layout(8)
+    prior_std = tuple((400.0 / (1 + channels.band) / (1 + (channels.colour > 0))).tolist())
+    schedule = Schedule(block=8, finest_width=4.0, phases=((4, 0), (2, 1), (2, 2), (1, 0)), prior_std=prior_std)
+    network = NetworkConfig(block=8, steps=len(schedule.steps), width=16, blocks=1)
+    parameters = init(network, jax.random.key(0))
+    return Model.from_training(schedule=schedule, network=network, parameters=parameters, name="tiny")

@@ -1,0 +1,201 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pictures import make_picture
+
+from uqdm.cli import main
+from uqdm.images import read_picture, write_picture
+from uqdm.metrics import psnr_db
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_model):
+    folder = tmp_path_factory.mktemp("cli")
+    tiny_model.save(folder / "m.npz")
+    (folder / "in.png").write_bytes(write_picture(make_picture(24, 32), ".png"))
+    assert main(["encode", str(folder / "in.png"), str(folder / "whole.uqdm"), "--model", str(folder / "m.npz")]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(folder, tmp_path, capsys, monkeypatch):
+    """Runs a command in a fresh folder; gives (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, model: bool = True):
+        chosen = ["--model", str(folder / "m.npz")] if model else []
+        try:
+            code = main([*arguments, *chosen])
+        except SystemExit as stop:
+            code = stop.code
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def test_a_picture_goes_out_and_comes_back(run, folder, tmp_path):
+    assert run("encode", str(folder / "in.png"), "a.uqdm")[0] == 0
+    assert (tmp_path / "a.uqdm").read_bytes() == (folder / "whole.uqdm").read_bytes()
+    code, _, err = run("decode", "a.uqdm", "a.png")
+    assert code == 0
+    assert "step 12 of 12" in err
+    assert psnr_db(make_picture(24, 32), read_picture((tmp_path / "a.png").read_bytes())) > 38
+
+
+@pytest.mark.parametrize(("limit", "size"), [(["--bytes", "300"], 300), (["--bpp", "2"], 192)])
+def test_a_size_can_be_asked_for(run, folder, tmp_path, limit, size):
+    assert run("encode", str(folder / "in.png"), "a.uqdm", *limit)[0] == 0
+    assert len((tmp_path / "a.uqdm").read_bytes()) == size
+    assert run("truncate", str(folder / "whole.uqdm"), "b.uqdm", *limit, model=False)[0] == 0
+    assert (tmp_path / "a.uqdm").read_bytes() == (tmp_path / "b.uqdm").read_bytes()
+
+
+def test_a_quality_can_be_asked_for(run, folder, tmp_path):
+    assert run("encode", str(folder / "in.png"), "a.uqdm", "--psnr", "30")[0] == 0
+    data = (tmp_path / "a.uqdm").read_bytes()
+    for size, enough in ((len(data), True), (len(data) - 1, False)):
+        (tmp_path / "b.uqdm").write_bytes(data[:size])
+        assert run("decode", "b.uqdm", "b.png", "--force")[0] == 0
+        assert (psnr_db(make_picture(24, 32), read_picture((tmp_path / "b.png").read_bytes())) >= 30) == enough
+    code, _, err = run("encode", str(folder / "in.png"), "c.uqdm", "--psnr", "90")
+    assert code == 2
+    assert "out of reach" in err
+
+
+def test_all_previews_are_written(run, folder, tmp_path):
+    assert run("decode", str(folder / "whole.uqdm"), "--all", "steps")[0] == 0
+    assert len(list((tmp_path / "steps").glob("step_*.png"))) == 13
+    code, _, err = run("decode", str(folder / "whole.uqdm"), "--all", "steps")
+    assert code == 2
+    assert "not empty" in err
+
+
+def test_info_says_what_the_header_says(run, folder):
+    code, out, _ = run("info", str(folder / "whole.uqdm"), "--json", model=False)
+    facts = json.loads(out)
+    assert code == 0
+    assert (facts["width"], facts["height"], facts["complete"]) == (32, 24, True)
+    assert "complete_bytes" in run("info", str(folder / "whole.uqdm"), model=False)[1]
+
+
+def test_verify_tells_whole_cut_and_damaged_apart(run, folder, tmp_path):
+    data = (folder / "whole.uqdm").read_bytes()
+    assert "complete and undamaged" in run("verify", str(folder / "whole.uqdm"))[1]
+    (tmp_path / "cut.uqdm").write_bytes(data[:-100])
+    assert "undamaged as far as it goes" in run("verify", "cut.uqdm")[1]
+    (tmp_path / "bad.uqdm").write_bytes(data[:60] + bytes([data[60] ^ 4]) + data[61:])
+    code, _, err = run("verify", "bad.uqdm")
+    assert code == 2
+    assert "damaged" in err
+
+
+def test_a_plot_and_its_table(run, folder, tmp_path):
+    assert run("plot", str(folder / "in.png"), "-o", "curve.png", "--csv")[0] == 0
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "curve.csv").read_text().splitlines()
+    assert table[0] == "picture,codec,setting,file_bytes,bpp,psnr_db"
+    assert {line.split(",")[1] for line in table[1:]} >= {"uqdm", "JPEG"}
+
+
+def test_standard_streams_work(folder, tmp_path):
+    command = [sys.executable, "-m", "uqdm.cli"]
+    model = ["--model", str(folder / "m.npz")]
+    encoded = subprocess.run(
+        [*command, "encode", "-", "-", *model], input=(folder / "in.png").read_bytes(), capture_output=True, check=True
+    ).stdout
+    assert encoded == (folder / "whole.uqdm").read_bytes()
+    decoded = subprocess.run([*command, "decode", "-", "-", *model], input=encoded, capture_output=True, check=True)
+    assert read_picture(decoded.stdout).shape == (24, 32, 3)
+
+
+def bad_inputs(folder):
+    whole = (folder / "whole.uqdm").read_bytes()
+    damaged_header = whole[:9] + bytes([whole[9] ^ 1]) + whole[10:]
+    return {
+        "empty.uqdm": (b"", "is empty"),
+        "picture.uqdm": ((folder / "in.png").read_bytes(), "not a uqdm stream"),
+        "future.uqdm": (whole[:3] + b"\x07" + whole[4:], "format version 7 is unknown"),
+        "header.uqdm": (damaged_header, "header is damaged"),
+        "short.uqdm": (whole[:10], "ends inside its header"),
+        "flipped.uqdm": (whole[:40] + bytes([whole[40] ^ 255]) + whole[41:], "damaged"),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["empty.uqdm", "picture.uqdm", "future.uqdm", "header.uqdm", "short.uqdm", "flipped.uqdm"]
+)
+def test_a_bad_stream_gets_one_line_and_leaves_nothing(run, folder, tmp_path, name):
+    data, message = bad_inputs(folder)[name]
+    (tmp_path / name).write_bytes(data)
+    code, out, err = run("decode", name, "out.png")
+    assert code == 2
+    assert not out
+    assert err.count("\n") == 1
+    assert name in err
+    assert message in err
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_the_wrong_model_is_named(run, folder, tmp_path):
+    from uqdm import container
+
+    whole = (folder / "whole.uqdm").read_bytes()
+    header, start = container.unpack(whole)
+    (tmp_path / "other.uqdm").write_bytes(container.pack(header._replace(model_id=b"abcd")) + whole[start:])
+    code, _, err = run("decode", "other.uqdm", "out.png")
+    assert code == 2
+    assert "made with model 61626364" in err
+    assert run("info", "other.uqdm", model=False)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["encode", "nowhere.png", "out.uqdm"], "cannot read nowhere.png: No such file"),
+        (["encode", "text.png", "out.uqdm"], "text.png: not a picture"),
+        (["encode", "IN", "no/folder/out.uqdm"], "there is no folder"),
+        (["encode", "IN", "exists.uqdm"], "exists.uqdm exists: choose another name or add --force"),
+        (["encode", "IN", "out.uqdm", "--tau", "1.5"], "--tau must lie in [0, 1]"),
+        (["encode", "IN", "out.uqdm", "--seed", "-1"], "--seed must lie in"),
+        (["encode", "IN", "out.uqdm", "--bytes", "5"], "do not hold the header"),
+        (["decode", "WHOLE", "out.xyz"], "cannot write pictures ending in '.xyz'"),
+        (["decode", "WHOLE"], "give either OUT or --all DIR"),
+        (["plot", "IN", "-o", "out.txt"], "use .png, .pdf or .svg"),
+    ],
+)
+def test_bad_arguments_get_one_line_and_leave_nothing(run, folder, tmp_path, arguments, message):
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "exists.uqdm").write_text("precious")
+    names = {"IN": str(folder / "in.png"), "WHOLE": str(folder / "whole.uqdm")}
+    code, _, err = run(*(names.get(a, a) for a in arguments))
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"text.png", "exists.uqdm"}
+    assert (tmp_path / "exists.uqdm").read_text() == "precious"
+
+
+def test_a_missing_model_is_one_line(run, folder):
+    code, _, err = run("encode", str(folder / "in.png"), "out.uqdm", "--model", "nowhere", model=False)
+    assert code == 2
+    assert "no model 'nowhere'" in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may write everywhere")
+def test_an_unwritable_folder_is_one_line(run, folder, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    code, _, err = run("encode", str(folder / "in.png"), "locked/out.uqdm")
+    assert code == 2
+    assert "not writable" in err
+
+
+def test_force_overwrites(run, folder, tmp_path):
+    (tmp_path / "out.uqdm").write_text("old")
+    assert run("encode", str(folder / "in.png"), "out.uqdm", "--force", "--tau", "1")[0] == 0
+    assert run("decode", "out.uqdm", "grey.png")[0] == 0
+    assert np.ptp(read_picture((tmp_path / "grey.png").read_bytes()), axis=(0, 1)).max() <= 60

@@ -1,0 +1,205 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pictures import make_picture
+
+import uqdm
+from uqdm.codec import Decoder, encode_with_costs
+from uqdm.metrics import psnr_db
+
+SIZES = [(1, 1), (1, 9), (8, 8), (17, 5), (48, 40)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_any_size_comes_back_as_it_was_sent(tiny_model, height, width):
+    picture = make_picture(height, width)
+    decoded = uqdm.decode(uqdm.encode(picture, model=tiny_model), model=tiny_model)
+    assert decoded.shape == picture.shape
+    assert decoded.dtype == np.uint8
+    assert psnr_db(picture, decoded) > 38
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_files_are_as_long_as_the_model_says(tiny_model, seed):
+    picture = make_picture(48, 40)
+    data, costs = encode_with_costs(picture, model=tiny_model, seed=seed)
+    for cost in costs:
+        assert cost.file_bytes <= 1.003 * cost.ideal_bits / 8 + 24
+        assert cost.file_bytes >= cost.ideal_bits / 8
+    assert costs[-1].file_bytes <= len(data) <= 1.003 * costs[-1].ideal_bits / 8 + 24
+
+
+def test_every_prefix_is_a_picture_and_more_bytes_never_hurt(tiny_model):
+    picture = make_picture(13, 16)
+    data = uqdm.encode(picture, model=tiny_model)
+    start = uqdm.info(data)["header_bytes"]
+    quality = [psnr_db(picture, uqdm.decode(data[:n], model=tiny_model)) for n in range(start, len(data) + 1)]
+    assert min(np.diff(quality)) > -0.1
+    whole = uqdm.decode(data, model=tiny_model)
+    assert quality[-1] == psnr_db(picture, whole)
+    assert quality[-1] > quality[0] + 15
+
+
+def test_a_step_is_determined_at_the_byte_that_the_encoder_names(tiny_model):
+    picture = make_picture(40, 32)
+    data, costs = encode_with_costs(picture, model=tiny_model)
+    for step, cost in enumerate(costs[1:], start=1):
+        for size, complete in ((cost.file_bytes, step), (cost.file_bytes - 1, step - 1)):
+            decoder = Decoder(data[:size], model=tiny_model)
+            while decoder.advance():
+                pass
+            assert decoder.step == complete
+
+
+def test_previews_are_the_pictures_of_whole_steps(tiny_model):
+    """The same picture as a stream that ends there; its prefix may tell a little of the next step besides."""
+    picture = make_picture(32, 24)
+    data = uqdm.encode(picture, model=tiny_model)
+    shown = list(uqdm.previews(data, model=tiny_model))
+    assert [p.step for p in shown] == list(range(tiny_model.steps + 1))
+    for preview in shown:
+        tau = 1 - preview.step / tiny_model.steps
+        np.testing.assert_array_equal(
+            preview.picture, uqdm.decode(uqdm.encode(picture, tau, model=tiny_model), model=tiny_model)
+        )
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100])
+def test_bytes_may_arrive_in_pieces(tiny_model, piece):
+    data = uqdm.encode(make_picture(16, 16), model=tiny_model)
+    pieces = (data[i : i + piece] for i in range(0, len(data), piece))
+    at_once, arriving = list(uqdm.previews(data, model=tiny_model)), list(uqdm.previews(pieces, model=tiny_model))
+    for a, b in zip(at_once, arriving, strict=True):
+        np.testing.assert_array_equal(a.picture, b.picture)
+        assert a[1:] == b[1:]
+
+
+def test_a_cut_stream_ends_with_what_is_left_over(tiny_model):
+    data = uqdm.encode(make_picture(32, 32), model=tiny_model)
+    last = list(uqdm.previews(data[: len(data) * 2 // 3], model=tiny_model))[-1]
+    assert last.file_bytes == len(data) * 2 // 3
+    np.testing.assert_array_equal(last.picture, uqdm.decode(data[: last.file_bytes], model=tiny_model))
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.6, 0.3, 0.0])
+def test_sending_less_is_a_prefix_of_sending_all(tiny_model, tau):
+    picture = make_picture(32, 32)
+    whole, costs = encode_with_costs(picture, model=tiny_model)
+    part = uqdm.encode(picture, tau, model=tiny_model)
+    steps = tiny_model.schedule.steps_until(tau)
+    assert uqdm.info(part)["steps"] == steps
+    payload = part[uqdm.info(part)["header_bytes"] :]
+    start = uqdm.info(whole)["header_bytes"]
+    common = costs[steps].file_bytes - start - 2
+    assert payload[:common] == whole[start : start + common]
+
+
+def test_jax_arrays_and_batches_give_the_same_streams(tiny_model):
+    pictures = [make_picture(16, 24, seed) for seed in range(3)]
+    streams = [uqdm.encode(p, model=tiny_model) for p in pictures]
+    assert uqdm.encode(jnp.asarray(pictures[0]), model=tiny_model) == streams[0]
+    assert uqdm.encode_batch(np.stack(pictures), model=tiny_model) == streams
+
+
+def test_the_seed_changes_the_stream_and_not_the_quality(tiny_model):
+    picture = make_picture(48, 40)
+    streams = [uqdm.encode(picture, model=tiny_model, seed=seed) for seed in (0, 1)]
+    assert streams[0] != streams[1]
+    first, second = (psnr_db(picture, uqdm.decode(s, model=tiny_model)) for s in streams)
+    assert first == pytest.approx(second, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_picture_is_refused(tiny_model, picture):
+    with pytest.raises(ValueError, match="a picture"):
+        uqdm.encode(picture, model=tiny_model)
+
+
+def test_extreme_pictures_survive(tiny_model):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    checks = np.tile(np.array([[0, 255], [255, 0]], np.uint8)[..., None], (8, 8, 3))
+    for picture in (noise, checks, np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 255, np.uint8)):
+        decoded = uqdm.decode(uqdm.encode(picture, model=tiny_model), model=tiny_model)
+        assert psnr_db(picture, decoded) > 38
+
+
+def test_another_models_stream_is_refused(tiny_model):
+    data = bytearray(uqdm.encode(make_picture(8, 8), model=tiny_model))
+    header, start = uqdm.container.unpack(bytes(data))
+    other = uqdm.container.pack(header._replace(model_id=b"none")) + bytes(data[start:])
+    with pytest.raises(uqdm.ModelMismatchError, match="made with model 6e6f6e65"):
+        uqdm.decode(other, model=tiny_model)
+
+
+def test_damage_is_reported_and_never_shown(tiny_model):
+    """Every flipped bit of the payload either is noticed or lies in padding that means nothing."""
+    picture = make_picture(24, 24)
+    data = uqdm.encode(picture, model=tiny_model)
+    whole, start = uqdm.decode(data, model=tiny_model), uqdm.info(data)["header_bytes"]
+    rng = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(100):
+        damaged = bytearray(data)
+        bit = int(rng.integers(8 * start, 8 * len(data)))
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            decoded = uqdm.decode(bytes(damaged), model=tiny_model)
+        except uqdm.DamagedStreamError:
+            noticed += 1
+        else:
+            np.testing.assert_array_equal(decoded, whole)
+    assert noticed >= 95
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    out = bytearray(data)
+    for _ in range(int(rng.integers(1, 4))):
+        kind, at = rng.integers(4), int(rng.integers(len(out) + 1))
+        if kind == 0 and at < len(out):
+            out[at] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            out = out[:at]
+        elif kind == 2:
+            out[at:at] = rng.bytes(int(rng.integers(1, 9)))
+        else:
+            out[at : at + 8] = rng.bytes(min(8, len(out) - at))
+        if not out:
+            break
+    return bytes(out)
+
+
+def survive(data: bytes, model, count: int, seed: int) -> dict[str, int]:
+    rng, outcomes = np.random.default_rng(seed), {}
+    shape = uqdm.decode(data, model=model).shape
+    for _ in range(count):
+        try:
+            decoded = uqdm.decode(mutated(data, rng), model=model)
+            outcome = "decoded"
+            assert decoded.shape == shape
+        except uqdm.StreamError as error:
+            outcome = type(error).__name__
+            assert "\n" not in str(error)
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return outcomes
+
+
+def test_mutated_streams_end_in_a_picture_or_one_line(tiny_model):
+    outcomes = survive(uqdm.encode(make_picture(16, 16), model=tiny_model), tiny_model, 200, 0)
+    assert set(outcomes) <= {"decoded", "FormatError", "ModelMismatchError", "DamagedStreamError"}
+    assert outcomes["DamagedStreamError"] > 10
+
+
+@pytest.mark.slow
+def test_ten_thousand_mutated_streams(tiny_model):
+    outcomes = survive(uqdm.encode(make_picture(16, 16), model=tiny_model), tiny_model, 10_000, 1)
+    assert sum(outcomes.values()) == 10_000
+    assert outcomes["DamagedStreamError"] > 1000

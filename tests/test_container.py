@@ -1,0 +1,60 @@
+import pytest
+
+from uqdm import container
+from uqdm.container import Header
+from uqdm.errors import FormatError
+
+HEADER = Header(b"\x01\x02\x03\x04", 768, 512, 300, 20, 123_456)
+
+
+def test_golden_header():
+    """Magic and version, model id, 768, 512, 300, 20 steps, 123456 bytes, CRC."""
+    assert container.pack(HEADER).hex(" ") == "8f 55 51 01 01 02 03 04 80 06 80 04 ac 02 14 c0 c4 07 eb 81"
+
+
+@pytest.mark.parametrize(
+    "header", [HEADER, Header(bytes(4), 1, 1, 0, 0, 0), Header(b"abcd", 65535, 1, 2**32 - 1, 255, 2**32)]
+)
+def test_a_header_comes_back_whatever_follows(header):
+    packed = container.pack(header)
+    assert container.unpack(packed + b"payload") == (header, len(packed))
+
+
+def test_every_cut_and_every_flipped_bit_of_a_header_is_noticed():
+    packed = container.pack(HEADER)
+    for cut in range(len(packed)):
+        with pytest.raises(FormatError, match="empty|ends inside"):
+            container.unpack(packed[:cut])
+    for bit in range(8 * len(packed)):
+        damaged = bytearray(packed)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FormatError):
+            container.unpack(bytes(damaged) + bytes(20))
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "not a uqdm stream"),
+        (b"\x8fUQ\x09" + bytes(20), "format version 9 is unknown"),
+    ],
+)
+def test_other_files_are_told_apart(data, match):
+    with pytest.raises(FormatError, match=match):
+        container.unpack(data)
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0), (70_000, 1), (60_000, 60_000)])
+def test_impossible_sizes_are_refused(width, height):
+    with pytest.raises(FormatError, match="outside the limits"):
+        container.pack(HEADER._replace(width=width, height=height))
+
+
+def test_describe_tells_truncated_from_complete():
+    packed = container.pack(HEADER._replace(payload_bytes=10))
+    assert container.describe(packed + bytes(10))["complete"]
+    facts = container.describe(packed + bytes(9))
+    assert not facts["complete"]
+    assert facts["complete_bytes"] == facts["file_bytes"] + 1
+    assert facts["bpp"] == pytest.approx(8 * (len(packed) + 9) / (768 * 512))

@@ -1,0 +1,27 @@
+"""What can go wrong with a file, as exceptions whose message is one line: what, why, what to do."""
+
+__all__ = ["DamagedStreamError", "FormatError", "ModelMismatchError", "StreamError"]
+
+
+class StreamError(ValueError):
+    """A stream cannot be read."""
+
+
+class FormatError(StreamError):
+    """Not a stream of this format, or one of an unknown version, or a header that was damaged or cut."""
+
+
+class ModelMismatchError(StreamError):
+    """The stream was made with another model."""
+
+
+class DamagedStreamError(StreamError):
+    """The payload contradicts itself.
+
+    Attributes:
+      step: number of steps that were decoded and verified before the damage.
+    """
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step

@@ -1,0 +1,127 @@
+"""The noise schedule of the nested process: which coefficients are refined to which width, and when.
+
+Widths form a halving ladder above the finest one,
+
+    w_j = 2^j Delta,     j = 0, 1, ..., J - 1,                                              (1)
+
+and a *level* j is the moment at which coefficients get to know their cell of width w_j. A channel takes part in
+level j once its prior standard deviation sigma_c exceeds `threshold` * w_j (reverse water-filling: below that,
+sending it costs more than it is worth); at level 0 all channels take part, so that a whole stream bounds the
+error of every coefficient, whatever the picture.
+
+Refinements cost nothing (channel_sim.dither), so a level is sent in several steps, and later ones are predicted with
+the earlier ones already known: first the coarse bands, then those of the two finest octaves, and both of them in
+*phases*. Phases are made of the four classes of positions in a band
+
+    class(row, column) = 0: both even, 1: both odd, 2: row even, column odd, 3: row odd, column even      (2)
+
+one after the other (4 phases), as the two colours of a checkerboard {0, 1}, {2, 3} (2 phases), or all at once. In
+bands with one position per block the class is the block's; in the others it is the channel's, the same in all blocks.
+
+Time runs as in the review's Algorithm 1: T = 1 at the start, and the state after step i of n is X_t with
+t = 1 - i / n.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from uqdm.transform import layout
+
+__all__ = ["UNSEEN", "Schedule", "Step", "phase_classes"]
+
+UNSEEN = 127
+"""Level of a coefficient of which nothing has been sent."""
+
+_PHASES = {1: ((0, 1, 2, 3),), 2: ((0, 1), (2, 3)), 4: ((0,), (1,), (2,), (3,))}
+
+
+def _class(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Eq. 2."""
+    return np.where(row % 2 == column % 2, row % 2, 2 + row % 2)
+
+
+def phase_classes(rows: int, columns: int) -> np.ndarray:
+    """The class (Eq. 2) of every block, int32 of shape (rows, columns)."""
+    return _class(np.arange(rows, dtype=np.int32)[:, None], np.arange(columns, dtype=np.int32)[None, :])
+
+
+class Step(NamedTuple):
+    """One step of Algorithm 1: the `members` go to `level`."""
+
+    level: int
+    members: np.ndarray
+    """bool (4, C): whether a channel takes part in the blocks of each class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Widths, order and priors.
+
+    Attributes:
+      block: side of the blocks in pixels (uqdm.transform).
+      finest_width: Delta of Eq. 1, in units of pixel values (0 to 255).
+      phases: of every level, coarsest first: the number of phases (1, 2 or 4) of the coarse bands and of the bands of
+        the two finest octaves; 0 for the latter sends all bands together.
+      prior_std: standard deviation of every channel, (C,), in units of pixel values.
+      threshold: a channel takes part in level j > 0 if prior_std > threshold * w_j.
+    """
+
+    block: int
+    finest_width: float
+    phases: tuple[tuple[int, int], ...]
+    prior_std: tuple[float, ...]
+    threshold: float = 0.3
+
+    def __post_init__(self):
+        if not all(coarse in _PHASES and fine in (0, *_PHASES) for coarse, fine in self.phases):
+            raise ValueError(f"phases must be pairs of 1, 2 or 4 (the second may be 0), got {self.phases}")
+        if not self.finest_width > 0:
+            raise ValueError(f"finest_width must be positive, got {self.finest_width}")
+        if len(self.prior_std) != 3 * self.block**2:
+            raise ValueError(f"prior_std must have {3 * self.block**2} entries, got {len(self.prior_std)}")
+
+    @property
+    def channels(self) -> int:
+        return len(self.prior_std)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps in the order of transmission."""
+        std, channels = np.asarray(self.prior_std), layout(self.block)
+        of_channel = _class(channels.row, channels.column)
+        class_of = np.where(channels.side == 1, np.arange(4)[:, None], of_channel)
+        fine = channels.side >= self.block // 4
+        steps = []
+        for level, (coarse_phases, fine_phases) in zip(reversed(range(len(self.phases))), self.phases, strict=True):
+            taking_part = (std > self.threshold * self.width(level)) | (level == 0)
+            groups = [(~fine, coarse_phases), (fine, fine_phases)] if fine_phases else [(fine | ~fine, coarse_phases)]
+            for group, count in groups:
+                for classes in _PHASES[count]:
+                    members = taking_part & group & np.isin(class_of, classes)
+                    if members.any():
+                        steps.append(Step(level, members))
+        return tuple(steps)
+
+    def width(self, level: int) -> float:
+        """w_j of Eq. 1, in units of pixel values."""
+        return self.finest_width * 2**level
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """Level of every channel before each step, int8 of shape (steps + 1, 4 classes, C), or `UNSEEN`."""
+        current = np.full((4, self.channels), UNSEEN, np.int8)
+        history = [current]
+        for step in self.steps:
+            current = np.where(step.members, np.int8(step.level), current)
+            history.append(current)
+        return np.stack(history)
+
+    def steps_until(self, tau: float) -> int:
+        """How many steps Algorithm 1 sends when transmission ends at time `tau` in [0, 1]."""
+        if not 0 <= tau <= 1:
+            raise ValueError(f"tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {tau}")
+        return math.floor((1 - tau) * len(self.steps) + 1e-9)
