@@ -25,7 +25,7 @@ from functools import cached_property
 import constriction
 import numpy as np
 
-__all__ = ["PRECISION", "ProbabilityTable", "Reader", "Writer", "quantize_probabilities"]
+__all__ = ["PRECISION", "ProbabilityTable", "Reader", "Writer", "determining_bytes", "quantize_probabilities"]
 
 PRECISION = 24
 """Probabilities are integers out of 2^PRECISION."""
@@ -100,9 +100,9 @@ class Writer:
             self.ideal_bits += float(table.bits[rows, symbols].sum())
 
     @property
-    def words(self) -> int:
-        """Whole 32-bit words emitted so far: a position that the reader shares (`Reader.words`)."""
-        return int(self._encoder.pos()[0])
+    def position(self) -> "Position":
+        """The state of the coder; its first number counts whole 32-bit words."""
+        return _position(self._encoder)
 
     def getvalue(self) -> bytes:
         """The shortest bytes of which every continuation decodes to all symbols so far."""
@@ -168,31 +168,61 @@ class Reader:
         return symbols
 
     @property
-    def words(self) -> int:
-        """Whole 32-bit words consumed so far: equal to `Writer.words` after the same symbols."""
-        return int(self._shadow.pos()[0])
+    def position(self) -> "Position":
+        """Equal to `Writer.position` after the same symbols; its first number counts whole 32-bit words."""
+        return _position(self._shadow)
 
-    @property
-    def needed_bytes(self) -> int:
-        """Length of the shortest prefix that determines all symbols so far."""
-        return len(_seal(self._shadow)) if self.ideal_bits else 0
+
+Position = tuple[int, tuple[int, int]]
+"""Words emitted, and the state (low, range): what `Writer.position` and `Reader.position` share."""
+
+
+def _position(encoder) -> Position:
+    words, (low, width) = encoder.pos()
+    return int(words), (int(low), int(width))
+
+
+def _interval(data: bytes, position: Position) -> tuple[int, int, int]:
+    """The interval of a position that holds the code word `data`, as low, width and their scale in bytes.
+
+    Of `low` a position has 64 bits only; the code word lies inside the interval and tells the others.
+    """
+    emitted, (low, width) = position
+    size = 4 * (emitted + 2)
+    point = int.from_bytes(data[:size].ljust(size, b"\0"), "big")
+    return point - (point - low) % 2**64, width, size
 
 
 def _seal(encoder) -> bytes:
-    """The shortest prefix inside the interval of everything coded so far."""
+    """The shortest bytes of which every continuation lies inside the interval of everything coded so far."""
     sealed = np.asarray(encoder.get_compressed(), ">u4").tobytes()
-    emitted, (low, width) = encoder.pos()
-    # Place the final interval [low, low + width) on the same scale as the sealed code word: of `low` only 64 bits are
-    # known here, and the sealed word lies inside the interval.
-    size = 4 * (int(emitted) + 2)
-    point = int.from_bytes(sealed[:size].ljust(size, b"\0"), "big")
-    low = point - (point - int(low)) % 2**64
+    low, width, size = _interval(sealed, _position(encoder))
     for cut in range(max(0, size - 9), size + 1):
         free = 8 * (size - cut)
         prefix = -(-low >> free)
-        if (prefix + 1) << free <= low + int(width):
+        if (prefix + 1) << free <= low + width:
             return prefix.to_bytes(cut, "big")
     raise AssertionError("a code word of full length lies inside its own interval")
+
+
+def determining_bytes(data: bytes, position: Position) -> int:
+    """Length of the shortest prefix of a code word that determines all symbols before a position.
+
+    Args:
+      data: the code word, or a prefix that determines them.
+      position: of the writer or reader after these symbols.
+    """
+    low, width, size = _interval(data, position)
+    if position == (0, (0, 2**64 - 1)):
+        return 0
+    cut = size
+    while cut:
+        free = 8 * (size - cut + 1)
+        prefix = int.from_bytes(data[: cut - 1].ljust(cut - 1, b"\0"), "big")
+        if prefix << free < low or (prefix + 1) << free > low + width:
+            break
+        cut -= 1
+    return cut
 
 
 def _decode_until_invalid(decoder, weights: np.ndarray) -> np.ndarray:

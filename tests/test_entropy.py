@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from channel_sim.entropy import PRECISION, ProbabilityTable, Reader, Writer, quantize_probabilities
+from channel_sim.entropy import (
+    PRECISION,
+    ProbabilityTable,
+    Reader,
+    Writer,
+    determining_bytes,
+    quantize_probabilities,
+)
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def test_the_coder_is_the_one_of_the_docstring(table):
         if width < 2**32:
             low, width, emitted = low << 32, width << 32, emitted + 1
     data, writer = coded(table, rows, symbols)
-    assert writer.words == emitted
+    assert writer.position[0] == emitted
     free = 8 * (4 * (emitted + 2) - len(data))
     value = int.from_bytes(data, "big")
     assert low <= value << free
@@ -87,7 +94,7 @@ def test_reading_in_pieces_and_going_back(table):
     first = reader.decode(table, rows[:1000])
     mark = reader.mark()
     assert len(reader.decode(table, rows[1000:])) == 2000
-    assert reader.words == writer.words
+    assert reader.position == writer.position
     reader.reset(mark)
     np.testing.assert_array_equal(np.concatenate([first, reader.decode(table, rows[1000:])]), symbols)
 
@@ -102,7 +109,18 @@ def test_bytes_may_arrive_late(table):
     reader.reset(mark)
     reader.feed(data)
     np.testing.assert_array_equal(reader.decode(table, rows), symbols)
-    assert reader.needed_bytes == len(data)
+
+
+def test_the_bytes_that_determine_a_symbol_are_the_fewest(table):
+    rows, symbols = draw(table, 120)
+    writer, positions = Writer(), []
+    for row, symbol in zip(rows, symbols, strict=True):
+        positions.append(writer.position)
+        writer.encode(table, np.array([row]), np.array([symbol]))
+    data = writer.getvalue()
+    counts = [len(Reader(data[:cut]).decode(table, rows)) for cut in range(len(data) + 1)]
+    for index, position in enumerate([*positions, writer.position]):
+        assert determining_bytes(data, position) == next(cut for cut, n in enumerate(counts) if n >= index)
 
 
 def test_nothing_follows_once_the_bytes_ran_out(table):

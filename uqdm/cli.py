@@ -112,10 +112,10 @@ def _encode(options: argparse.Namespace) -> None:
         raise UserError(f"--tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {options.tau}")
     if not 0 <= options.seed < 2**32:
         raise UserError(f"--seed must lie in [0, 2^32), got {options.seed}")
-    from uqdm.codec import encode_with_costs
+    from uqdm.codec import encode
 
     with _bar(model.schedule.steps_until(options.tau), "encode") as bar:
-        data, _ = encode_with_costs(picture, options.tau, model=model, seed=options.seed, on_step=lambda: bar.update())
+        data = encode(picture, options.tau, model=model, seed=options.seed, on_step=bar.update)
     if options.psnr is not None:
         data = _cut_to_psnr(data, picture, model, options.psnr)
     elif options.bytes is not None or options.bpp is not None:
@@ -190,7 +190,7 @@ def _decode(options: argparse.Namespace) -> None:
         picture = decoder.picture()
     with _about(options.output):
         _write(options.output, write_picture(picture, suffix))
-    total = decoder.file_bytes - len(decoder._payload) + header.payload_bytes
+    total = container.describe(data)["complete_bytes"]
     _say(f"{options.output}: step {decoder.step} of {header.steps}, {len(data)} of {total} bytes")
 
 

@@ -12,6 +12,7 @@ have been emitted since the last check value.
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -25,15 +26,15 @@ from channel_sim.dither import (
     receive_refinement,
     send_refinement,
 )
-from channel_sim.entropy import ProbabilityTable, Reader, Writer
+from channel_sim.entropy import ProbabilityTable, Reader, Writer, determining_bytes
 from channel_sim.randomness import SharedRandomness
 from uqdm import container
 from uqdm.container import Header
 from uqdm.errors import DamagedStreamError, ModelMismatchError
 from uqdm.model import Model, load_model
 from uqdm.process import TICKS
-from uqdm.schedule import UNSEEN, phase_classes
-from uqdm.transform import analysis, grid_shape, pad_to_blocks
+from uqdm.schedule import UNSEEN, Schedule, phase_classes
+from uqdm.transform import grid_shape, pad_to_blocks
 
 __all__ = ["Decoder", "Preview", "StepCost", "decode", "encode", "encode_batch", "encode_with_costs", "previews"]
 
@@ -49,7 +50,7 @@ class StepCost(NamedTuple):
     ideal_bits: float
     """Model's code length of all cells so far, without header and check values."""
     file_bytes: int
-    """Shortest prefix of the file that determines the step."""
+    """Shortest prefix of the file that determines the step, and its check value if it has one."""
 
 
 class Preview(NamedTuple):
@@ -65,14 +66,22 @@ class Preview(NamedTuple):
     """Bytes of the prefix; for a complete step, the fewest that determine it."""
 
 
+@lru_cache(maxsize=16)
+def _grid(schedule: Schedule, height: int, width: int) -> "_Grid":
+    return _Grid(schedule, height, width)
+
+
 class _Grid:
     """Geometry of one picture under one model: which coefficients a step is about."""
 
-    def __init__(self, model: Model, height: int, width: int):
-        self.schedule = model.schedule
-        self.shape = (*grid_shape(height, width, model.block), model.schedule.channels)
+    def __init__(self, schedule: Schedule, height: int, width: int):
+        self.schedule = schedule
+        self.shape = (*grid_shape(height, width, schedule.block), schedule.channels)
         self._classes = phase_classes(*self.shape[:2]).reshape(-1)
-        self._order = np.argsort(-np.asarray(model.schedule.prior_std), kind="stable")
+        self._order = np.argsort(-np.asarray(schedule.prior_std), kind="stable")
+        # Small pictures are many: remember what their steps are about.
+        if np.prod(self.shape) < 2**18:
+            self.members = lru_cache(self.members)
 
     def shift(self, seed: int) -> np.ndarray:
         """The common randomness: bytes in the order of (row, column, channel), less 128; int32."""
@@ -105,7 +114,7 @@ class _State:
     """What both sides know: doubled midpoints, and the running check value."""
 
     def __init__(self, model: Model, height: int, width: int, seed: int):
-        self.model, self.grid = model, _Grid(model, height, width)
+        self.model, self.grid = model, _grid(model.schedule, height, width)
         self.shift = self.grid.shift(seed)
         self.midpoint = np.zeros(self.grid.shape, np.int32)
         self.crc = 0
@@ -143,25 +152,27 @@ def _as_picture(x) -> np.ndarray:
 
 
 def encode_with_costs(
-    x,
-    tau: float = 0.0,
-    *,
-    model: Model | None = None,
-    seed: int = 0,
-    on_step: Callable[[], object] = lambda: None,
+    x, tau: float = 0.0, *, model: Model | None = None, seed: int = 0
 ) -> tuple[bytes, list[StepCost]]:
-    """As `encode`, and what every step cost (the first entry is the bare header); calls `on_step` after each."""
+    """As `encode`, and what every step cost (the first entry is the bare header)."""
+    ends = [(0.0, Writer().position)]
+    data = _encode(x, tau, model, seed, lambda bits, writer: ends.append((bits, writer.position)))
+    _, start = container.unpack(data)
+    return data, [StepCost(bits, start + determining_bytes(data[start:], end)) for bits, end in ends]
+
+
+def _encode(
+    x, tau: float, model: Model | None, seed: int, on_step: Callable[[float, Writer], object] = lambda *_: None
+) -> bytes:
+    """Algorithm 1, the sender's side; tells `on_step` the ideal bits of all cells so far."""
     picture = _as_picture(x)
     model = model or load_model()
     height, width = picture.shape[:2]
     steps = model.schedule.steps_until(tau)
-    pixels = jnp.asarray(pad_to_blocks(picture, model.block), jnp.float32)
-    coefficients = np.asarray(analysis(pixels[None], model.block)[0])
     state = _State(model, height, width, seed)
-    source = np.rint(coefficients * (TICKS / model.schedule.finest_width)).astype(np.int32) - state.shift
-    source = source.reshape(-1)
+    source = (model.ticks(pad_to_blocks(picture, model.block)) - state.shift).reshape(-1)
 
-    writer, checked, cell_bits, spent = Writer(), 0, 0.0, [(0.0, 0)]
+    writer, checked, cell_bits = Writer(), 0, 0.0
     for step in range(steps):
         members, level, unit_log2 = state.grid.members(step)
         reference = state.reference(step, members)
@@ -169,17 +180,23 @@ def encode_with_costs(
         cells = send_refinement(writer, reference, state.cells(members, level), 1 << unit_log2, source[members])
         cell_bits += writer.ideal_bits - before
         state.update(members, cells)
-        spent.append((cell_bits, len(writer.getvalue())))
-        if step + 1 == steps or writer.words - checked >= _CHECK_INTERVAL_WORDS:
+        if step + 1 == steps or writer.position[0] - checked >= _CHECK_INTERVAL_WORDS:
             writer.encode(_BYTE, np.zeros(2, np.int64), state.check_bytes)
-            checked = writer.words
-        on_step()
+            checked = writer.position[0]
+        on_step(cell_bits, writer)
     payload = writer.getvalue()
-    header = container.pack(Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, len(payload)))
-    return header + payload, [StepCost(bits, len(header) + size) for bits, size in spent]
+    header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, len(payload))
+    return container.pack(header) + payload
 
 
-def encode(x, tau: float = 0.0, *, model: Model | None = None, seed: int = 0) -> bytes:
+def encode(
+    x,
+    tau: float = 0.0,
+    *,
+    model: Model | None = None,
+    seed: int = 0,
+    on_step: Callable[[], object] = lambda: None,
+) -> bytes:
     """Encodes a picture as a progressive stream (review, Algorithm 1).
 
     Args:
@@ -187,6 +204,7 @@ def encode(x, tau: float = 0.0, *, model: Model | None = None, seed: int = 0) ->
       tau: end-of-transmission time in [0, 1]: 1 sends nothing but the header, 0 sends every step.
       model: what to encode with; by default `load_model("photo")`.
       seed: names the common randomness, in [0, 2^32); it is stored in the header.
+      on_step: called after every step, to show progress.
 
     Returns:
       The stream. Every prefix that holds the header decodes.
@@ -194,7 +212,7 @@ def encode(x, tau: float = 0.0, *, model: Model | None = None, seed: int = 0) ->
     Raises:
       ValueError: x is no such picture, or tau or seed is out of range.
     """
-    return encode_with_costs(x, tau, model=model, seed=seed)[0]
+    return _encode(x, tau, model, seed, lambda *_: on_step())
 
 
 def encode_batch(pictures: Iterable, tau: float = 0.0, *, model: Model | None = None, seed: int = 0) -> list[bytes]:
@@ -224,7 +242,7 @@ class Decoder:
         self._state = _State(self.model, self.header.height, self.header.width, self.header.seed)
         self._payload = bytes(data[start:])[: self.header.payload_bytes]
         self._reader = Reader(self._payload)
-        self._checked_words = self._needed = 0
+        self._checked_words = 0
         self._check_due = False
         self.step = 0
         self._partial: tuple[np.ndarray, Interval] | None = None
@@ -241,8 +259,8 @@ class Decoder:
 
     @property
     def needed_bytes(self) -> int:
-        """The fewest bytes of the file that determine all complete steps."""
-        return self._header_bytes + self._needed
+        """The fewest bytes of the file that determine all complete steps and the check values seen."""
+        return self._header_bytes + determining_bytes(self._payload, self._reader.position)
 
     @property
     def complete(self) -> bool:
@@ -275,9 +293,8 @@ class Decoder:
         self._partial = None
         self._state.update(members, cells)
         self.step += 1
-        self._needed = self._reader.needed_bytes
         self._check_due = (
-            self.step == self.header.steps or self._reader.words - self._checked_words >= _CHECK_INTERVAL_WORDS
+            self.step == self.header.steps or self._reader.position[0] - self._checked_words >= _CHECK_INTERVAL_WORDS
         )
         self._check()
         return True
@@ -294,7 +311,7 @@ class Decoder:
         if self._check_due:
             self._missing(mark)
         else:
-            self._checked_words = self._reader.words
+            self._checked_words = self._reader.position[0]
         return not self._check_due
 
     def _missing(self, mark: tuple) -> None:

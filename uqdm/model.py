@@ -32,7 +32,7 @@ from uqdm import process
 from uqdm.network import NetworkConfig, Parameters
 from uqdm.process import TICKS, Prior
 from uqdm.schedule import Schedule, phase_classes
-from uqdm.transform import synthesis
+from uqdm.transform import analysis, synthesis
 
 __all__ = ["Model", "load_model"]
 
@@ -187,6 +187,10 @@ class Model:
         """Denoised coefficients of a state, in units of pixel values, clipped to their cells; arguments as above."""
         return _estimate(self._static, self._device_parameters, self._prior, midpoint, shift, jnp.int32(step))
 
+    def ticks(self, pixels: np.ndarray) -> np.ndarray:
+        """The source X of a picture (uint8, whole blocks): its coefficients in ticks, int32 (h, w, C)."""
+        return np.asarray(_ticks(self._static, jnp.asarray(pixels)))
+
     def picture(self, coefficients: Array | np.ndarray) -> np.ndarray:
         """The picture of coefficients (h, w, C), uint8, still extended to whole blocks."""
         return np.asarray(_picture(self.block, jnp.asarray(coefficients)))
@@ -244,6 +248,12 @@ def _estimate(static: _Static, parameters, tables: Prior, midpoint, shift, step)
     middle = midpoint.astype(jnp.float32) * 0.5 + shift.astype(jnp.float32)
     middle = middle[None] / static.ticks_per_unit
     return jnp.where(seen, jnp.clip(guess, middle - reach, middle + reach), guess)[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def _ticks(static: _Static, pixels):
+    coefficients = analysis(pixels.astype(jnp.float32)[None], static.block)[0]
+    return jnp.round(coefficients * static.ticks_per_unit).astype(jnp.int32)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,0 +1,59 @@
+"""Times encoding and decoding after loading and compilation, beside the sum of the network evaluations.
+
+    python benchmarks/speed.py [--repeat 5]
+
+Prints one line per picture size: medians in milliseconds, and the ratio of the whole to its network evaluations.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+import uqdm
+from uqdm.codec import _State
+from uqdm.images import read_picture
+
+PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
+
+
+def milliseconds(job, repeat: int) -> float:
+    """Median wall time of a job after one run to compile it."""
+    job()
+    times = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        job()
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=5)
+    repeat = parser.parse_args().repeat
+    photograph, model = read_picture(PHOTOGRAPH.read_bytes()), uqdm.load_model()
+    print(f"{'pixels':>9} {'encode ms':>10} {'decode ms':>10} {'network ms':>11} {'enc / net':>10} {'dec / net':>10}")
+    for height, width in ((64, 64), (256, 384), (512, 768)):
+        picture = np.ascontiguousarray(photograph[:height, :width])
+        data = uqdm.encode(picture)
+        state = _State(model, height, width, 0)
+
+        def network(state=state):
+            for step in range(model.steps):
+                for array in model.reference(jnp.asarray(state.midpoint), jnp.asarray(state.shift), step):
+                    np.asarray(array)
+
+        encode = milliseconds(lambda picture=picture: uqdm.encode(picture), repeat)
+        decode = milliseconds(lambda data=data: uqdm.decode(data), repeat)
+        alone = milliseconds(network, repeat)
+        size = f"{width}x{height}"
+        print(f"{size:>9} {encode:10.1f} {decode:10.1f} {alone:11.1f} {encode / alone:10.2f} {decode / alone:10.2f}")
+
+
+if __name__ == "__main__":
+    main()
