@@ -105,7 +105,7 @@ def estimate(z: Array, d: Array, prior: Prior) -> Array:
     return prior.shrink * z + d * prior.std
 
 
-def _cell(y: Array, width: Array) -> tuple[Array, Array]:
+def cell_of(y: Array, width: Array) -> tuple[Array, Array]:
     """Ends of the dead-zone cell of `width` around y (Section "State")."""
     index = jnp.floor(jnp.abs(y) / width)
     near, far = index * width, (index + 1) * width
@@ -113,7 +113,7 @@ def _cell(y: Array, width: Array) -> tuple[Array, Array]:
     return low, jnp.where(index == 0, width, jnp.where(y > 0, far, -near))
 
 
-def _log_mass(low: Array, high: Array) -> Array:
+def log_mass(low: Array, high: Array) -> Array:
     """log of the standard logistic's mass on (low, high), accurate in both tails."""
     gap = jnp.log(-jnp.expm1(-jnp.maximum(high - low, 1e-6)))
     return jax.nn.log_sigmoid(high) + jax.nn.log_sigmoid(-low) + gap
@@ -125,6 +125,24 @@ class StepTerms(NamedTuple):
     rate_bits: Float[Array, " n"]
     squared_error: Float[Array, " n"]
     """Mean over coefficients of the squared error of the estimate, before the step."""
+
+
+class View(NamedTuple):
+    """What the loss sees of a state, each (n, h, w, C) in units of pixel values and relative to the shift."""
+
+    y: Array
+    shift: Array
+    width: Array
+    """Of the cell; 1 where nothing was sent."""
+    low: Array
+    high: Array
+    location: Array
+    """Of psi, as far as it is resolved (`LOCATION_LIMIT`)."""
+    scale: Array
+
+    def standardised(self, end: Array) -> Array:
+        """A point of the line in units of psi."""
+        return jnp.clip((end - self.location) / self.scale, -60.0, 60.0)
 
 
 class NestedLoss:
@@ -145,6 +163,17 @@ class NestedLoss:
         levels = self.schedule.levels
         return np.concatenate([levels[1:] != levels[:-1], np.zeros_like(levels[:1], bool)])
 
+    def tables(self, step: Int[Array, " n"], grid: tuple[int, int]) -> tuple[Prior, Array, Array, Array]:
+        """The prior before a step, what takes part in it, the widths after it, and the classes of blocks."""
+        classes = jnp.asarray(phase_classes(*grid))
+
+        def at(table, when):
+            return jnp.asarray(table)[when][:, classes]
+
+        prior = Prior(*(at(table, step) for table in self._prior))
+        after = at(self._prior.width, jnp.minimum(step + 1, self.steps))
+        return prior, at(self._sent, step), after, classes
+
     def __call__(
         self, network, coefficients: Float[Array, "n h w C"], step: Int[Array, " n"], key: PRNGKeyArray
     ) -> StepTerms:
@@ -156,40 +185,33 @@ class NestedLoss:
           step: how many steps are behind us, 0 to `steps` (then the rate is 0).
           key: draws the shifts.
         """
-        rows, columns = coefficients.shape[1:3]
-        classes = jnp.asarray(phase_classes(rows, columns))
+        return self.with_view(network, coefficients, step, key)[0]
 
-        def at(table, when):
-            return jnp.asarray(table)[when][:, classes]
-
-        prior = Prior(*(at(table, step) for table in self._prior))
+    def with_view(self, network, coefficients, step, key) -> tuple[StepTerms, View]:
+        """As calling it, and what it saw."""
+        prior, sent, after, classes = self.tables(step, coefficients.shape[1:3])
         seen = jnp.isfinite(prior.width)
         width = jnp.where(seen, prior.width, 1.0)
         shift = (jax.random.uniform(key, coefficients.shape) - 0.5) * self.schedule.finest_width
         y = coefficients - shift
-        low, high = _cell(y, width)
+        low, high = cell_of(y, width)
         middle = jnp.where(seen, (low + high) / 2, 0.0)
         z = jnp.where(seen, middle + shift, 0.0)
-        zero_cell = seen & (jnp.abs(y) < width)
-        outputs: Outputs = network(known_state(z, prior, zero_cell, classes, step))
+        outputs: Outputs = network(known_state(z, prior, seen & (jnp.abs(y) < width), classes, step))
 
         guess = estimate(z, outputs.estimate, prior)
         guess = jnp.where(seen, jnp.clip(guess, low + shift, high + shift), guess)
         squared_error = jnp.mean(jnp.square(guess - coefficients), axis=(1, 2, 3))
 
-        sent = at(self._sent, step)
-        after = at(self._prior.width, jnp.minimum(step + 1, self.steps))
-        child = jnp.where(sent, after, 1.0)
-        child_low, child_high = _cell(y, child)
+        child = jnp.where(sent, after, width)
+        child_low, child_high = cell_of(y, child)
         location, log2_scale = location_and_log2_scale(z, outputs.location, outputs.log2_scale, prior)
         offset = jnp.clip(location - shift - middle, -LOCATION_LIMIT * child, LOCATION_LIMIT * child)
         scale = jnp.clip(2.0**log2_scale, child / SCALE_LIMIT, child * SCALE_LIMIT)
+        view = View(y, shift, width, low, high, middle + offset, scale)
 
-        def standardised(end):
-            return jnp.clip((end - middle - offset) / scale, -60.0, 60.0)
-
-        parent_log_mass = _log_mass(standardised(low), standardised(high))
-        log_probability = _log_mass(standardised(child_low), standardised(child_high))
+        parent_log_mass = log_mass(view.standardised(low), view.standardised(high))
+        log_probability = log_mass(view.standardised(child_low), view.standardised(child_high))
         log_probability = log_probability - jnp.where(seen, parent_log_mass, 0.0)
         rate_bits = -jnp.sum(jnp.where(sent, log_probability, 0.0), axis=(1, 2, 3)) / np.log(2)
-        return StepTerms(rate_bits, squared_error)
+        return StepTerms(rate_bits, squared_error), view

@@ -36,7 +36,7 @@ __all__ = ["UNSEEN", "Schedule", "Step", "phase_classes"]
 UNSEEN = 127
 """Level of a coefficient of which nothing has been sent."""
 
-_PHASES = {1: ((0, 1, 2, 3),), 2: ((0, 1), (2, 3)), 4: ((0,), (1,), (2,), (3,))}
+_PHASES = {0: (), 1: ((0, 1, 2, 3),), 2: ((0, 1), (2, 3)), 4: ((0,), (1,), (2,), (3,))}
 
 
 def _class(row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ class Schedule:
       block: side of the blocks in pixels (uqdm.transform).
       finest_width: Delta of Eq. 1, in units of pixel values (0 to 255).
       phases: of every level, coarsest first: the number of phases (1, 2 or 4) of the coarse bands and of the bands of
-        the two finest octaves; 0 for the latter sends all bands together.
+        the two finest octaves; 0 for the latter sends all bands together, (0, 0) leaves a level out.
       prior_std: standard deviation of every channel, (C,), in units of pixel values.
       threshold: a channel takes part in level j > 0 if prior_std > threshold * w_j.
     """
@@ -77,8 +77,10 @@ class Schedule:
     threshold: float = 0.3
 
     def __post_init__(self):
-        if not all(coarse in _PHASES and fine in (0, *_PHASES) for coarse, fine in self.phases):
-            raise ValueError(f"phases must be pairs of 1, 2 or 4 (the second may be 0), got {self.phases}")
+        if not all(coarse in _PHASES and fine in _PHASES for coarse, fine in self.phases):
+            raise ValueError(f"phases must be pairs of 0, 1, 2 or 4, got {self.phases}")
+        if not self.phases or not self.phases[-1][0]:
+            raise ValueError("the last level must be sent: its first number of phases is 0")
         if not self.finest_width > 0:
             raise ValueError(f"finest_width must be positive, got {self.finest_width}")
         if len(self.prior_std) != 3 * self.block**2:

@@ -1,0 +1,142 @@
+"""What do more steps cost? Nested refinements against independent dither, with equal networks and equal training.
+
+    python experiments/step_count.py PICTURES... [--train-steps 300]
+
+UQDM sends X + U_t with fresh noise U_t at every step (review, Section IV-B), so every step pays for noise that the next
+one throws away. Nested dithered quantization refines one partition under one shift, and its steps are free. Here both
+send 64 x 64 pictures to the same final lattice of width 3 in 4, 7 and 14 steps; the nested process includes the last
+split, so that its final state is the same channel, X + U(-3/2, 3/2). Each row trains one small network of the family
+of the shipped model. Prints a Markdown table: ideal bits per pixel in all, and PSNR of the denoised final state.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from uqdm import network as networks
+from uqdm.data import load_pictures, random_crops
+from uqdm.network import NetworkConfig
+from uqdm.process import NestedLoss, StepTerms, estimate, known_state, location_and_log2_scale, log_mass
+from uqdm.schedule import Schedule
+from uqdm.train import Recipe, measure_prior
+from uqdm.transform import analysis
+
+BLOCK, WIDTH, SIDE = 16, 3.0, 64
+ORDERS = {
+    4: ((1, 0), (0, 0), (1, 0), (0, 0), (1, 0), (0, 0), (1, 0)),
+    7: ((1, 0),) * 7,
+    14: ((2, 0),) * 7,
+}
+
+
+class WithLastSplit:
+    """The nested process whose last state is the regular lattice: the last split is charged after the last step."""
+
+    def __init__(self, schedule: Schedule):
+        self._nested, self.steps = NestedLoss(schedule), len(schedule.steps)
+
+    def __call__(self, network, coefficients, step, key):
+        terms, view = self._nested.with_view(network, coefficients, step, key)
+        half = log_mass(*(view.standardised(end) for end in (jnp.zeros_like(view.y), view.width)))
+        half = jnp.where(view.y >= 0, half, log_mass(*(view.standardised(e) for e in (-view.width, 0 * view.y))))
+        whole = log_mass(view.standardised(-view.width), view.standardised(view.width))
+        zero_cells = (jnp.abs(view.y) < view.width) & (step == self.steps)[:, None, None, None]
+        split_bits = -jnp.sum(jnp.where(zero_cells, half - whole, 0.0), axis=(1, 2, 3)) / np.log(2)
+        # The final state is the regular cell: clip the estimate once more.
+        low = jnp.where(view.low == -view.width, jnp.where(view.y >= 0, 0.0, -view.width), view.low)
+        high = jnp.where(view.high == view.width, jnp.where(view.y >= 0, view.width, 0.0), view.high)
+        middle = (low + high) / 2 + view.shift
+        final = jnp.mean(jnp.square(middle - coefficients), axis=(1, 2, 3))
+        return StepTerms(terms.rate_bits + split_bits, jnp.where(step == self.steps, final, terms.squared_error))
+
+
+class IndependentDither:
+    """UQDM's way: every level is X + U with fresh noise, sent by plain dithered quantization."""
+
+    def __init__(self, schedule: Schedule):
+        self._nested, self.steps = NestedLoss(schedule), len(schedule.steps)
+
+    def __call__(self, network, coefficients, step, key):
+        prior, sent, after, classes = self._nested.tables(step, coefficients.shape[1:3])
+        seen = jnp.isfinite(prior.width)
+        now, then = jax.random.split(key)
+        noise = jax.random.uniform(now, coefficients.shape) - 0.5
+        z = jnp.where(seen, coefficients + noise * jnp.where(seen, prior.width, 1.0), 0.0)
+        outputs = network(known_state(z, prior, jnp.zeros_like(seen), classes, step))
+        location, log2_scale = location_and_log2_scale(z, outputs.location, outputs.log2_scale, prior)
+        width = jnp.where(sent, after, 1.0)
+        scale = jnp.clip(2.0**log2_scale, width / 16, width * 16)
+        y = coefficients + (jax.random.uniform(then, coefficients.shape) - 0.5) * width
+        ends = (jnp.clip((y + side * width / 2 - location) / scale, -60.0, 60.0) for side in (-1, 1))
+        bits = -jnp.sum(jnp.where(sent, log_mass(*ends), 0.0), axis=(1, 2, 3)) / np.log(2)
+        # The final state is reported as it is: X + U.
+        guess = jnp.where((step == self.steps)[:, None, None, None], z, estimate(z, outputs.estimate, prior))
+        return StepTerms(bits, jnp.mean(jnp.square(guess - coefficients), axis=(1, 2, 3)))
+
+
+def run(process, config: NetworkConfig, train: list[np.ndarray], test: np.ndarray, steps: int) -> tuple[float, float]:
+    """Trains a network for a process; ideal bits per pixel and PSNR of the final state on test pictures."""
+    total = process.steps + 1
+    parameters = networks.init(config, jax.random.key(0))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, steps, 0.02)))
+    state = optimizer.init(parameters)
+
+    def loss(parameters, crops, when, key):
+        terms = process(partial(networks.apply, config, parameters), analysis(crops, BLOCK), when, key)
+        return jnp.mean(terms.rate_bits) * total / SIDE**2 + 0.2 * jnp.mean(jnp.log(terms.squared_error + 1))
+
+    @jax.jit
+    def update(parameters, state, crops, index):
+        key = jax.random.fold_in(jax.random.key(1), index)
+        when = (jnp.arange(crops.shape[0]) + jax.random.randint(key, (), 0, total)) % total
+        gradients = jax.grad(loss)(parameters, crops, when, key)
+        updates, state = optimizer.update(gradients, state, parameters)
+        return optax.apply_updates(parameters, updates), state
+
+    for index in range(steps):
+        crops = random_crops(train, SIDE, 28, seed=0, step=index)
+        parameters, state = update(parameters, state, jnp.asarray(crops, jnp.float32), index)
+
+    @jax.jit
+    def terms_of(step, key):
+        coefficients = analysis(jnp.asarray(test, jnp.float32), BLOCK)
+        network = partial(networks.apply, config, parameters)
+        return process(network, coefficients, jnp.full((len(test),), step), key)
+
+    bits, error = 0.0, 0.0
+    for step in range(total):
+        terms = terms_of(jnp.int32(step), jax.random.key(step))
+        bits, error = bits + float(jnp.mean(terms.rate_bits)), float(jnp.mean(terms.squared_error))
+    return bits / SIDE**2, 10 * float(np.log10(255**2 / error))
+
+
+def main() -> None:
+    """Trains and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="+", help="folders or npz files; the last one is for testing")
+    parser.add_argument("--train-steps", type=int, default=300)
+    options = parser.parse_args()
+    *sources, test = options.pictures
+    train = [picture for source in sources for picture in load_pictures(Path(source))]
+    views = np.stack(load_pictures(Path(test))[:64])
+    recipe = Recipe(block=BLOCK, finest_width=WIDTH, crops=((SIDE, 28),), prior_crops=1000)
+    prior = measure_prior(train, recipe)
+    print(
+        "| steps | nested bpp | nested PSNR | independent dither bpp | independent dither PSNR |\n|---|---|---|---|---|"
+    )
+    for count, phases in ORDERS.items():
+        row = []
+        for kind in (WithLastSplit, IndependentDither):
+            schedule = Schedule(block=BLOCK, finest_width=WIDTH, phases=phases, prior_std=prior)
+            config = NetworkConfig(block=BLOCK, steps=len(schedule.steps), width=64, blocks=2)
+            row += run(kind(schedule), config, train, views, options.train_steps)
+        print(f"| {count} | " + " | ".join(f"{value:.2f}" for value in row) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
