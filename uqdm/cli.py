@@ -143,18 +143,19 @@ def _cut_to_psnr(data: bytes, picture: np.ndarray, model, target_db: float) -> b
     from uqdm.codec import decode, previews
     from uqdm.metrics import psnr_db
 
-    _, shortest = container.unpack(data)
+    (_, low), reached, high = container.unpack(data), -np.inf, None
     for preview in previews(data, model=model):
-        if psnr_db(picture, preview.picture) >= target_db:
-            low, high = shortest, preview.file_bytes
+        reached = psnr_db(picture, preview.picture)
+        if reached >= target_db:
+            high = preview.file_bytes
             break
-        shortest, best = preview.file_bytes, psnr_db(picture, preview.picture)
-    else:
-        raise UserError(f"{target_db} dB is out of reach: the whole stream gives {best:.2f} dB")
+        low = preview.file_bytes
+    if high is None:
+        raise UserError(f"{target_db} dB is out of reach: the whole stream gives {reached:.2f} dB")
     while high - low > 1:
         middle = (low + high) // 2
-        reached = psnr_db(picture, decode(data[:middle], model=model)) >= target_db
-        low, high = (low, middle) if reached else (middle, high)
+        enough = psnr_db(picture, decode(data[:middle], model=model)) >= target_db
+        low, high = (low, middle) if enough else (middle, high)
     return data[:high]
 
 
@@ -167,10 +168,11 @@ def _decode(options: argparse.Namespace) -> None:
 
     if (options.output is None) == (options.all is None):
         raise UserError("give either OUT or --all DIR")
-    suffix = Path(options.output).suffix if options.output not in (None, STANDARD) else ".png"
-    if options.output is not None:
-        _may_write(options.output, options.force)
-        with _about(options.output):
+    output = str(options.output)
+    suffix = ".png" if output == STANDARD else Path(output).suffix
+    if options.all is None:
+        _may_write(output, options.force)
+        with _about(output):
             write_picture(np.zeros((1, 1, 3), np.uint8), suffix)
     data = _read(options.input)
     with _about(options.input):
@@ -188,10 +190,10 @@ def _decode(options: argparse.Namespace) -> None:
             while decoder.advance():
                 bar.update()
         picture = decoder.picture()
-    with _about(options.output):
-        _write(options.output, write_picture(picture, suffix))
+    with _about(output):
+        _write(output, write_picture(picture, suffix))
     total = container.describe(data)["complete_bytes"]
-    _say(f"{options.output}: step {decoder.step} of {header.steps}, {len(data)} of {total} bytes")
+    _say(f"{output}: step {decoder.step} of {header.steps}, {len(data)} of {total} bytes")
 
 
 def _write_all(options: argparse.Namespace, previews: Iterator, header: container.Header) -> None:

@@ -44,7 +44,7 @@ def read_picture(data: bytes, background: str | None = None) -> np.ndarray:
         )
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if background is None and image.getextrema()[3][0] < 255:
+        if background is None and np.asarray(image.getchannel("A")).min() < 255:
             raise PictureError("the picture has transparent pixels: choose a colour to lay it on with --background")
         try:
             canvas = Image.new("RGBA", image.size, ImageColor.getrgb(background or "white"))

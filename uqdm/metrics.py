@@ -27,10 +27,10 @@ def bd_rate_percent(curve: Sequence[tuple[float, float]], anchor: Sequence[tuple
     Raises:
       ValueError: the curves share no PSNR.
     """
-    ours, theirs = (sorted((psnr, np.log(rate)) for rate, psnr in points) for points in (curve, anchor))
-    low, high = max(ours[0][0], theirs[0][0]), min(ours[-1][0], theirs[-1][0])
+    ours, theirs = (np.array(sorted((psnr, np.log(rate)) for rate, psnr in points)) for points in (curve, anchor))
+    low, high = max(ours[0, 0], theirs[0, 0]), min(ours[-1, 0], theirs[-1, 0])
     if not low < high:
         raise ValueError("the curves have no range of PSNR in common")
     psnr = np.linspace(low, high, 1001)
-    difference = np.interp(psnr, *zip(*ours, strict=True)) - np.interp(psnr, *zip(*theirs, strict=True))
+    difference = np.interp(psnr, *ours.T) - np.interp(psnr, *theirs.T)
     return 100 * (float(np.exp(np.trapezoid(difference, psnr) / (high - low))) - 1)

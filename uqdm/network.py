@@ -25,8 +25,10 @@ This is the only file that imports flax; outside of it parameters are nested dic
 stay behind pure functions, so that changing the framework would touch nothing else.
 """
 
+import functools
+import operator
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -196,7 +198,8 @@ def _weighted(block: int, terms: list[tuple[Array, ...]], weights: Array) -> Arr
         stop = start + side * side * orientations * 3
         table = weights[..., start:stop].reshape(n, -1, 1, side, 1, side, orientations * 3)
         inside = (n, height // side, side, width // side, side, orientations * 3)
-        total = sum(table[:, k] * picture.reshape(inside) for k, picture in enumerate(pictures))
+        products = (table[:, k] * picture.reshape(inside) for k, picture in enumerate(pictures))
+        total = functools.reduce(operator.add, products)
         shape = (n, height, width, 3) if orientations == 1 else (n, height, width, orientations, 3)
         bands.append(total.reshape(shape))
         start = stop
@@ -287,7 +290,11 @@ def init(config: NetworkConfig, key: PRNGKeyArray) -> Parameters:
     """Fresh parameters; the references start near the prior."""
     shape = (1, 2, 2, config.channels)
     state = State(jnp.zeros(shape), jnp.zeros(shape, bool), jnp.zeros((2, 2), jnp.int32), jnp.zeros((1,), jnp.int32))
-    return _Network(config).init(key, state)["params"]
+    return dict(_Network(config).init(key, state)["params"])
+
+
+def _call(config: NetworkConfig, parameters: Parameters, state: State, method=None) -> Any:
+    return _Network(config).apply({"params": parameters}, state, method=method)
 
 
 def apply(config: NetworkConfig, parameters: Parameters, state: State) -> Outputs:
@@ -298,17 +305,17 @@ def apply(config: NetworkConfig, parameters: Parameters, state: State) -> Output
       parameters: as given by `init`, trained, and rounded by `round_kernels` or read from a file.
       state: what is known.
     """
-    return _Network(config).apply({"params": parameters}, state)
+    return _call(config, parameters, state)
 
 
 def reference(config: NetworkConfig, parameters: Parameters, state: State) -> tuple[Array, Array]:
     """Location and log2-scale only: what sender and receiver evaluate for every step."""
-    return _Network(config).apply({"params": parameters}, state, method=_Network.reference)
+    return _call(config, parameters, state, _Network.reference)
 
 
 def estimate(config: NetworkConfig, parameters: Parameters, state: State) -> Array:
     """The denoised estimate only: what a preview needs."""
-    return _Network(config).apply({"params": parameters}, state, method=_Network.estimate)
+    return _call(config, parameters, state, _Network.estimate)
 
 
 def kernel_scales(kernel: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,7 +15,7 @@ from uqdm.rivals import Point
 __all__ = ["contact_sheet", "plot_curves"]
 
 _COLOURS = {"uqdm": "#000000", "JPEG": "#999999", "WebP": "#E69F00", "AVIF": "#0072B2", "JPEG 2000": "#009E73"}
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def _save(figure: Figure, kind: str) -> bytes:

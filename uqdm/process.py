@@ -87,7 +87,7 @@ def prior_tables(schedule: Schedule) -> Prior:
     shrink = np.where(seen, variance / (variance + noise), 0.0)
     std = np.where(seen, np.sqrt(shrink * noise), np.sqrt(variance))
     gain = np.where(seen, 1 / np.sqrt(variance + noise), 0.0)
-    return Prior(*(table.astype(np.float32) for table in (width, shrink, std, np.log2(std), gain)))
+    return Prior(*(jnp.asarray(table, jnp.float32) for table in (width, shrink, std, np.log2(std), gain)))
 
 
 def known_state(z: Float[Array, "n h w C"], prior: Prior, zero_cell: Array, classes: Array, step: Array) -> State:
