@@ -246,6 +246,8 @@ class Decoder:
         self._check_due = False
         self.step = 0
         self._partial: tuple[np.ndarray, Interval] | None = None
+        self._begun: tuple[np.ndarray, Interval, int, TableReference] | None = None
+        self._estimate: jax.Array | None = None
 
     def feed(self, data: bytes) -> None:
         """Appends bytes."""
@@ -277,9 +279,8 @@ class Decoder:
         """
         if not self._check() or self.step == self.header.steps:
             return False
-        members, level, unit_log2 = self._state.grid.members(self.step)
-        reference = self._state.reference(self.step, members)
-        before, mark = self._state.cells(members, level), self._reader.mark()
+        members, before, unit_log2, reference = self._next_step()
+        mark = self._reader.mark()
         try:
             cells, determined = receive_refinement(self._reader, reference, before, 1 << unit_log2)
         except OverflowError:
@@ -290,7 +291,7 @@ class Decoder:
             self._missing(mark)
             self._partial = (members, cells)
             return False
-        self._partial = None
+        self._partial = self._begun = self._estimate = None
         self._state.update(members, cells)
         self.step += 1
         self._check_due = (
@@ -298,6 +299,14 @@ class Decoder:
         )
         self._check()
         return True
+
+    def _next_step(self):
+        """What the next step needs; kept until it is complete, however many pieces its bytes arrive in."""
+        if self._begun is None:
+            members, level, unit_log2 = self._state.grid.members(self.step)
+            reference = self._state.reference(self.step, members)
+            self._begun = members, self._state.cells(members, level), unit_log2, reference
+        return self._begun
 
     def _check(self) -> bool:
         """Mirror image of the check values of `encode`; whether none is missing."""
@@ -326,7 +335,9 @@ class Decoder:
 
     def picture(self) -> np.ndarray:
         """The picture that all bytes so far determine, uint8 (H, W, 3)."""
-        estimate = self._state.estimate(self.step)
+        if self._estimate is None:
+            self._estimate = self._state.estimate(self.step)
+        estimate = self._estimate
         if self._partial is not None:
             estimate = np.array(estimate)
             members, cells = self._partial
