@@ -300,12 +300,18 @@ class NestedDitheredQuantization:
       shift_amplitude: the shift is uniform on +-shift_amplitude / 2, in units of w; below 1 the channel is not exact.
       last_split: whether the last partition is made regular, as exactness needs; without it the sample is the
         midpoint of a dead-zone cell.
+      regular: whether the partitions of all levels are regular lattices: the last split then comes first.
     """
 
     width: float
     levels: int = 1
     shift_amplitude: float = 1.0
     last_split: bool = True
+    regular: bool = False
+
+    def _split_after(self) -> int:
+        """The level after which zero cells are cut at 0, or -1."""
+        return 0 if self.regular else self.levels - 1 if self.last_split else -1
 
     def _units(self) -> list[int]:
         return [1 << (_TICKS_LOG2 + level) for level in reversed(range(self.levels))]
@@ -342,10 +348,10 @@ class NestedDitheredQuantization:
         shift = self._shift(len(center), shared)
         y = np.floor(center * (2**_TICKS_LOG2 / self.width)).astype(np.int64) - shift
         psi, cells = self._reference(reference, shift), whole_line(len(center))
-        for unit in self._units():
+        for level, unit in enumerate(self._units()):
             cells = send_refinement(writer, psi, cells, unit, y)
-        if self.last_split:
-            cells = send_last_split(writer, psi, cells, y)
+            if level == self._split_after():
+                cells = send_last_split(writer, psi, cells, y)
         return self._sample(cells, shift)
 
     def decode(self, reader: Reader, reference: Logistic | Gaussian, shared: SharedRandomness) -> np.ndarray:
@@ -353,10 +359,10 @@ class NestedDitheredQuantization:
         count = len(np.broadcast_to(reference[0], np.broadcast_shapes(*(np.shape(part) for part in reference))))
         shift = self._shift(count, shared)
         psi, cells, complete = self._reference(reference, shift), whole_line(count), True
-        for unit in self._units():
+        for level, unit in enumerate(self._units()):
             cells, complete = receive_refinement(reader, psi, cells, unit)
-        if self.last_split:
-            cells, complete = receive_last_split(reader, psi, cells)
+            if level == self._split_after():
+                cells, complete = receive_last_split(reader, psi, cells)
         if not complete:
             raise EOFError("the message ends before the sample is determined")
         return self._sample(cells, shift)

@@ -27,6 +27,7 @@ CHANNELS = {
     "plain": DitheredQuantization(width=WIDTH),
     "nested 3": NestedDitheredQuantization(width=WIDTH, levels=3),
     "nested 6": NestedDitheredQuantization(width=WIDTH, levels=6),
+    "regular 4": NestedDitheredQuantization(width=WIDTH, levels=4, regular=True),
 }
 REFERENCES = {"logistic": Logistic, "gaussian": Gaussian}
 
@@ -95,6 +96,8 @@ def test_more_nested_steps_cost_no_bits():
     }
     assert bits[2] == pytest.approx(bits[1], rel=1e-5)
     assert bits[8] == pytest.approx(bits[1], rel=1e-5)
+    regular, _, _ = sent(NestedDitheredQuantization(width=WIDTH, levels=8, regular=True), x, reference)
+    assert regular.ideal_bits == pytest.approx(bits[1], rel=1e-5)
 
 
 def test_the_rate_is_the_mutual_information():
