@@ -83,6 +83,11 @@ def test_info_says_what_the_header_says(run, folder):
     assert "complete_bytes" in run("info", str(folder / "whole.uqdm"), model=False)[1]
 
 
+def test_info_does_not_wait_for_jax(folder):
+    program = "import sys, uqdm.cli; uqdm.cli.main(['info', sys.argv[1]]); sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program, str(folder / "whole.uqdm")], check=True, capture_output=True)
+
+
 def test_verify_tells_whole_cut_and_damaged_apart(run, folder, tmp_path):
     data = (folder / "whole.uqdm").read_bytes()
     assert "complete and undamaged" in run("verify", str(folder / "whole.uqdm"))[1]
