@@ -352,7 +352,7 @@ class Decoder:
         width = np.where(cells.high == OPEN, cells.low, cells.high - cells.low)
         # Not to the very edge of a cell: its inner 40 % holds the mean for any density that is not extreme.
         margin = np.where(cells.sign == 0, 0.0, 0.3) * width
-        near, far = cells.low + margin, np.where(cells.high == OPEN, 2.0 * cells.low, cells.high) - margin
+        near, far = cells.low + margin, np.where(cells.high == OPEN, np.inf, cells.high - margin)
         low = np.where(cells.sign == 0, -far, np.where(cells.sign > 0, near, -far))
         high = np.where(cells.sign == 0, far, np.where(cells.sign > 0, far, -near))
         untouched = (cells.sign == 0) & (cells.high == OPEN)
