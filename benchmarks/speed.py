@@ -10,12 +10,11 @@ import statistics
 import time
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 import uqdm
-from uqdm.codec import _State
 from uqdm.images import read_picture
+from uqdm.state import PictureState
 
 PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
 
@@ -41,12 +40,12 @@ def main() -> None:
     for height, width in ((64, 64), (256, 384), (512, 768)):
         picture = np.ascontiguousarray(photograph[:height, :width])
         data = uqdm.encode(picture)
-        state = _State(model, height, width, 0)
+        units = np.zeros((1, *PictureState(model, height, width, 0).grid.shape), np.int8)
+        asking = [step for step, about in enumerate(model.schedule.steps) if not about.halving]
 
-        def network(state=state):
-            for step in range(model.steps):
-                for array in model.reference(jnp.asarray(state.midpoint), jnp.asarray(state.shift), step):
-                    np.asarray(array)
+        def network(units=units, asking=asking):
+            for step in asking:
+                model.reference(units, step)
 
         encode = milliseconds(lambda picture=picture: uqdm.encode(picture), repeat)
         decode = milliseconds(lambda data=data: uqdm.decode(data), repeat)

@@ -20,8 +20,8 @@ import optax
 
 from uqdm import network as networks
 from uqdm.data import load_pictures, random_crops
+from uqdm.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale, log_mass
 from uqdm.network import NetworkConfig
-from uqdm.process import NestedLoss, StepTerms, estimate, known_state, location_and_log2_scale, log_mass
 from uqdm.schedule import Schedule
 from uqdm.train import Recipe, measure_prior
 from uqdm.transform import analysis
@@ -52,7 +52,8 @@ class WithLastSplit:
         high = jnp.where(view.high == view.width, jnp.where(view.y >= 0, view.width, 0.0), view.high)
         middle = (low + high) / 2 + view.shift
         final = jnp.mean(jnp.square(middle - coefficients), axis=(1, 2, 3))
-        return StepTerms(terms.rate_bits + split_bits, jnp.where(step == self.steps, final, terms.squared_error))
+        error = jnp.where(step == self.steps, final, terms.squared_error)
+        return terms._replace(rate_bits=terms.rate_bits + terms.halving_bits + split_bits, squared_error=error)
 
 
 class IndependentDither:
@@ -62,21 +63,28 @@ class IndependentDither:
         self._nested, self.steps = NestedLoss(schedule), len(schedule.steps)
 
     def __call__(self, network, coefficients, step, key):
-        prior, sent, after, classes = self._nested.tables(step, coefficients.shape[1:3])
+        # There are no zero cells here: a step sends all of its members, and halving steps send nothing.
+        prior, sent, width, classes = self._nested.tables(step, coefficients, jnp.zeros_like(coefficients))
         seen = jnp.isfinite(prior.width)
         now, then = jax.random.split(key)
-        noise = jax.random.uniform(now, coefficients.shape) - 0.5
-        z = jnp.where(seen, coefficients + noise * jnp.where(seen, prior.width, 1.0), 0.0)
-        outputs = network(known_state(z, prior, jnp.zeros_like(seen), classes, step))
-        location, log2_scale = location_and_log2_scale(z, outputs.location, outputs.log2_scale, prior)
-        width = jnp.where(sent, after, 1.0)
+        noise_std = jnp.where(seen, prior.width, 1.0) / np.sqrt(12)
+        noise = (jax.random.uniform(now, coefficients.shape) - 0.5) * np.sqrt(12)
+        z = jnp.where(seen, coefficients + noise * noise_std, 0.0)
+        outputs = network(known_state(z, prior.input_gain, classes, step))
+        # The posterior mean of a Gaussian: noise is no bounded cell here.
+        shrunk = z * jnp.square(prior.std / noise_std)
+        location, log2_scale = location_and_log2_scale(shrunk, outputs.location, outputs.log2_scale, prior.std)
         scale = jnp.clip(2.0**log2_scale, width / 16, width * 16)
         y = coefficients + (jax.random.uniform(then, coefficients.shape) - 0.5) * width
         ends = (jnp.clip((y + side * width / 2 - location) / scale, -60.0, 60.0) for side in (-1, 1))
         bits = -jnp.sum(jnp.where(sent, log_mass(*ends), 0.0), axis=(1, 2, 3)) / np.log(2)
         # The final state is reported as it is: X + U.
-        guess = jnp.where((step == self.steps)[:, None, None, None], z, estimate(z, outputs.estimate, prior))
-        return StepTerms(bits, jnp.mean(jnp.square(guess - coefficients), axis=(1, 2, 3)))
+        guess = jnp.where((step == self.steps)[:, None, None, None], z, shrunk + outputs.estimate * prior.std)
+        return StepTerms(bits, jnp.zeros_like(bits), jnp.mean(jnp.square(guess - coefficients), axis=(1, 2, 3)))
+
+
+def _network(config: NetworkConfig, parameters):
+    return partial(networks.apply, config, parameters, quantized=False)
 
 
 def run(process, config: NetworkConfig, train: list[np.ndarray], test: np.ndarray, steps: int) -> tuple[float, float]:
@@ -87,7 +95,7 @@ def run(process, config: NetworkConfig, train: list[np.ndarray], test: np.ndarra
     state = optimizer.init(parameters)
 
     def loss(parameters, crops, when, key):
-        terms = process(partial(networks.apply, config, parameters), analysis(crops, BLOCK), when, key)
+        terms = process(_network(config, parameters), analysis(crops, BLOCK), when, key)
         return jnp.mean(terms.rate_bits) * total / SIDE**2 + 0.2 * jnp.mean(jnp.log(terms.squared_error + 1))
 
     @jax.jit
@@ -105,8 +113,7 @@ def run(process, config: NetworkConfig, train: list[np.ndarray], test: np.ndarra
     @jax.jit
     def terms_of(step, key):
         coefficients = analysis(jnp.asarray(test, jnp.float32), BLOCK)
-        network = partial(networks.apply, config, parameters)
-        return process(network, coefficients, jnp.full((len(test),), step), key)
+        return process(_network(config, parameters), coefficients, jnp.full((len(test),), step), key)
 
     bits, error = 0.0, 0.0
     for step in range(total):

@@ -103,6 +103,26 @@ def test_jax_arrays_and_batches_give_the_same_streams(tiny_model):
     streams = [uqdm.encode(p, model=tiny_model) for p in pictures]
     assert uqdm.encode(jnp.asarray(pictures[0]), model=tiny_model) == streams[0]
     assert uqdm.encode_batch(np.stack(pictures), model=tiny_model) == streams
+    mixed = [*pictures, make_picture(9, 9)]
+    together = uqdm.encode_batch(mixed, model=tiny_model)
+    assert together[:3] == streams
+    cut = [together[0], together[1][:200], together[2][:90], together[3]]
+    for batch, data in zip(uqdm.decode_batch(cut, model=tiny_model), cut, strict=True):
+        np.testing.assert_array_equal(batch, uqdm.decode(data, model=tiny_model))
+
+
+def test_what_was_verified_before_damage_decodes(tiny_model):
+    picture = make_picture(128, 96)
+    data = uqdm.encode(picture, model=tiny_model)
+    damaged = bytearray(data)
+    damaged[len(data) * 9 // 10] ^= 1
+    with pytest.raises(uqdm.DamagedStreamError, match="bytes are verified") as caught:
+        uqdm.decode(bytes(damaged), model=tiny_model)
+    good = caught.value.good_bytes
+    assert len(data) // 3 < good <= len(data) * 9 // 10
+    decoded = uqdm.decode(bytes(damaged[:good]), model=tiny_model)
+    np.testing.assert_array_equal(decoded, uqdm.decode(data[:good], model=tiny_model))
+    assert psnr_db(picture, decoded) > 20
 
 
 def test_the_seed_changes_the_stream_and_not_the_quality(tiny_model):
@@ -110,7 +130,7 @@ def test_the_seed_changes_the_stream_and_not_the_quality(tiny_model):
     streams = [uqdm.encode(picture, model=tiny_model, seed=seed) for seed in (0, 1)]
     assert streams[0] != streams[1]
     first, second = (psnr_db(picture, uqdm.decode(s, model=tiny_model)) for s in streams)
-    assert first == pytest.approx(second, abs=0.2)
+    assert first == pytest.approx(second, abs=0.4)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@ import jax
 import numpy as np
 import pytest
 
+from uqdm.integer import from_parameters
 from uqdm.model import Model, load_model
-from uqdm.network import round_kernels
+from uqdm.network import NetworkConfig, init, round_kernels
 
 
 def test_a_model_file_brings_back_the_same_model(tiny_model, tmp_path):
@@ -16,14 +17,28 @@ def test_a_model_file_brings_back_the_same_model(tiny_model, tmp_path):
     assert again.to_bytes() == tiny_model.to_bytes()
 
 
-def test_exported_kernels_are_on_their_grid_already(tiny_model):
-    """Rounding again changes nothing: what was trained is what is shipped."""
-    rounded = round_kernels(tiny_model.parameters)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), rounded, tiny_model.parameters)
+def test_kernels_are_shipped_as_they_were_trained(tiny_model):
+    """Training rounds kernels to the grid that the file stores."""
+    key = jax.random.key(0)
+    trained = init(tiny_model.network, key)
+    exported = Model.from_training(schedule=tiny_model.schedule, network=tiny_model.network, parameters=trained)
+    jax.tree.map(np.testing.assert_array_equal, exported.parameters, jax.device_get(round_kernels(trained)))
+
+
+def test_sums_that_could_lose_bits_are_refused_at_saving_and_loading(tiny_model):
+    arrays = dict(tiny_model.arrays)
+    arrays["integer/entry/multiplier"] = np.full_like(arrays["integer/entry/multiplier"], 2**30)
+    with pytest.raises(ValueError, match="the integer network is not exact: products of entry may overflow"):
+        Model.from_bytes(Model(arrays=arrays).to_bytes())
+    config = NetworkConfig(block=8, steps=3, width=16, blocks=1)
+    parameters = jax.device_get(init(config, jax.random.key(0)))
+    parameters["gains"] = np.full_like(parameters["gains"], 1e9)
+    with pytest.raises(ValueError, match="the integer network is not exact"):
+        from_parameters(config, parameters)
 
 
 def test_the_id_depends_on_every_array(tiny_model):
-    name = "weight/entry/kernel"
+    name = "integer/entry/kernel"
     arrays = dict(tiny_model.arrays)
     changed = arrays[name].copy()
     changed.flat[5] += 1 if changed.flat[5] < 127 else -1

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uqdm.process import prior_tables
+from uqdm.process import prior_of_levels
 from uqdm.schedule import UNSEEN, Schedule, phase_classes
 from uqdm.transform import layout, unpack
 
@@ -16,19 +16,32 @@ def schedule():
 
 
 def test_every_coefficient_reaches_the_finest_level_once_per_level(schedule):
-    levels = schedule.levels.astype(int)
-    assert (levels[0] == UNSEEN).all()
-    assert (levels[-1] == 0).all()
-    assert (np.diff(levels, axis=0) <= 0).all()
+    zero, other = (levels.astype(int) for levels in schedule.levels)
+    assert (zero[0] == UNSEEN).all()
+    assert (zero[-1] == 0).all()
+    assert (other[-1] == 0).all()
+    assert (other >= zero).all()
+    assert (np.diff(zero, axis=0) <= 0).all()
+    assert (np.diff(other, axis=0) <= 0).all()
     # 50 takes part in all levels, 3 exceeds 0.3 * 6 but not 0.3 * 12, 0.1 waits for the last.
-    assert [int(step.members.sum()) for step in schedule.steps] == [3, 3, 3, 3, 2 * 12, 2 * 12, 4 * 48]
-    assert [step.level for step in schedule.steps] == [2, 2, 2, 2, 1, 1, 0]
+    sizes = [3, 3, 3, 3, 2 * 12, 2 * 12, 4 * 3, 4 * 48, 4 * 12]
+    assert [int(step.members.sum()) for step in schedule.steps] == sizes
+    assert [step.level for step in schedule.steps] == [2, 2, 2, 2, 1, 1, 1, 0, 0]
+
+
+def test_a_level_ends_with_the_halving_of_what_was_seen_before(schedule):
+    halving = [i for i, step in enumerate(schedule.steps) if step.halving]
+    assert halving == [6, 8]
+    for i in halving:
+        members = schedule.steps[i].members
+        assert (schedule.levels.other[i][members] == schedule.steps[i].level + 1).all()
+        assert (schedule.levels.zero[i][members] == schedule.steps[i].level).all()
 
 
 def test_coarse_bands_go_before_the_two_finest_octaves():
     channels = layout(16)
     schedule = Schedule(block=16, finest_width=3.0, phases=((1, 2),), prior_std=(9.0,) * 768)
-    coarse, *fine = (step.members for step in schedule.steps)
+    coarse, *fine = (step.members for step in schedule.steps if not step.halving)
     np.testing.assert_array_equal(coarse, np.broadcast_to(channels.side < 4, (4, 768)))
     np.testing.assert_array_equal(sum(f.astype(int) for f in fine), np.broadcast_to(channels.side >= 4, (4, 768)))
 
@@ -45,7 +58,7 @@ def test_phases_are_a_checkerboard_in_every_band():
         assert (white[1:] | white[:-1]).all()
 
 
-@pytest.mark.parametrize(("tau", "steps"), [(1.0, 0), (0.0, 7), (0.5, 3), (1 / 7, 6), (3 / 7, 4)])
+@pytest.mark.parametrize(("tau", "steps"), [(1.0, 0), (0.0, 9), (0.5, 4), (1 / 9, 8), (5 / 9, 4)])
 def test_tau_is_the_end_of_transmission(schedule, tau, steps):
     assert schedule.steps_until(tau) == steps
 
@@ -63,8 +76,9 @@ def test_impossible_schedules_are_refused(wrong):
 
 
 def test_the_prior_is_the_posterior_of_a_gaussian_seen_through_its_cell(schedule):
-    prior, std, width = prior_tables(schedule), 50.0, 3.0
-    assert prior.std[0, 0, 0] == pytest.approx(std)
-    assert not prior.shrink[0].any()
-    assert prior.std[-1, 0, 0] == pytest.approx((1 / std**2 + 12 / width**2) ** -0.5, rel=1e-6)
-    assert prior.shrink[-1, 0, 0] == pytest.approx(std**2 / (std**2 + width**2 / 12), rel=1e-6)
+    first, last = (prior_of_levels(schedule, schedule.levels.zero[i]) for i in (0, -1))
+    std, width = 50.0, 3.0
+    assert first.std[0, 0] == pytest.approx(std)
+    assert not first.input_gain.any()
+    assert last.std[0, 0] == pytest.approx((1 / std**2 + 12 / width**2) ** -0.5)
+    assert last.input_gain[0, 0] == pytest.approx((std**2 + width**2 / 12) ** -0.5)

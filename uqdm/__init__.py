@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uqdm.codec import Preview as Preview
     from uqdm.codec import decode as decode
+    from uqdm.codec import decode_batch as decode_batch
     from uqdm.codec import encode as encode
     from uqdm.codec import encode_batch as encode_batch
     from uqdm.codec import previews as previews
@@ -33,6 +34,7 @@ __all__ = [
     "Preview",
     "StreamError",
     "decode",
+    "decode_batch",
     "encode",
     "encode_batch",
     "info",
@@ -48,6 +50,7 @@ _HOMES = {
     "Preview": "uqdm.codec",
     "StreamError": "uqdm.errors",
     "decode": "uqdm.codec",
+    "decode_batch": "uqdm.codec",
     "encode": "uqdm.codec",
     "encode_batch": "uqdm.codec",
     "load_model": "uqdm.model",

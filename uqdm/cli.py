@@ -120,6 +120,13 @@ def _encode(options: argparse.Namespace) -> None:
         data = _cut_to_psnr(data, picture, model, options.psnr)
     elif options.bytes is not None or options.bpp is not None:
         data = _cut_to_size(data, options)
+    if options.verify:
+        from uqdm.decoder import check_against
+
+        try:
+            check_against(data, picture, model=model)
+        except StreamError as error:
+            raise UserError(f"the stream does not decode to what was encoded ({error}): run uqdm doctor") from None
     _write(options.output, data)
     _say(f"{options.output}: {len(data)} bytes, {8 * len(data) / picture[..., 0].size:.4f} bpp")
 
@@ -276,6 +283,20 @@ def _verify(options: argparse.Namespace) -> None:
         )
 
 
+def _doctor(options: argparse.Namespace) -> None:
+    from uqdm import doctor
+
+    print(doctor.facts())
+    unsafe = False
+    for finding in doctor.examine():
+        mark = "ok" if finding.good else "WRONG" if finding.needed else "no"
+        print(f"  {mark:6} {finding.what:32} {finding.detail}", flush=True)
+        unsafe |= finding.needed and not finding.good
+    if unsafe:
+        raise UserError("streams made here may be unreadable elsewhere, and others unreadable here")
+    print("streams are portable: what is made here decodes everywhere, and the other way round")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="uqdm", description="Progressive image compression with a diffusion model: every prefix is a picture."
@@ -305,6 +326,7 @@ def _parser() -> argparse.ArgumentParser:
     limit.add_argument("--bytes", type=int, help="at most so many bytes")
     limit.add_argument("--psnr", type=float, metavar="DB", help="as few bytes as reach this PSNR in dB")
     sub.add_argument("--seed", type=int, default=0, help="of the common randomness (0)")
+    sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")
     with_background(sub), with_model(sub), with_force(sub)
 
     sub = command("decode", _decode, "decode a stream or any prefix of one")
@@ -336,6 +358,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("verify", _verify, "decode a stream and say whether it is whole and undamaged")
     sub.add_argument("input", metavar="IN")
     with_model(sub)
+
+    command("doctor", _doctor, "say whether streams made on this machine decode on others")
     return parser
 
 

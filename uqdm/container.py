@@ -2,7 +2,7 @@
 
     offset  bytes  content
     0       3      8F 55 51 (the last two are "UQ")
-    3       1      version of the format, 1
+    3       1      version of the format, 2
     4       4      model id: the first bytes of the SHA-256 that `uqdm.model` defines
     8       1-3    width in pixels            } variable-length integers: seven bits a byte, least
             1-3    height in pixels           } significant first, the top bit set on all but the last
@@ -23,7 +23,7 @@ from uqdm.errors import FormatError
 __all__ = ["MAX_PIXELS", "VERSION", "Header", "check_size", "describe", "pack", "unpack"]
 
 MAGIC = b"\x8fUQ"
-VERSION = 1
+VERSION = 2
 MODEL_ID_BYTES = 4
 MAX_PIXELS = 2**26
 """Largest picture that is accepted, width times height."""

@@ -20,8 +20,9 @@ class DamagedStreamError(StreamError):
 
     Attributes:
       step: number of steps that were decoded and verified before the damage.
+      good_bytes: length of the prefix that holds them, and decodes.
     """
 
-    def __init__(self, message: str, step: int):
+    def __init__(self, message: str, *, step: int, good_bytes: int):
         super().__init__(message)
-        self.step = step
+        self.step, self.good_bytes = step, good_bytes

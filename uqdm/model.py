@@ -2,13 +2,17 @@
 
 The file is a numpy `.npz` archive (no pickles) with
 
-    config       JSON: format, name, block, finest_width, phases, threshold, width, blocks
-    prior_std    float32 (C,)
-    table/...    uint16: the split tables (channel_sim.split_tables)
-    weight/...   parameters: convolution kernels as int8 together with `scale/...`, one float32 step size
-                 per output channel; everything else as float32
+    config         JSON: format, name, block, finest_width, phases, threshold, network
+    prior_std      float32 (C,)
+    table/...      uint16: the split tables (channel_sim.split_tables)
+    level/...      int64: the integers of every level (uqdm.process)
+    integer/...    the network in integers (uqdm.integer)
+    scale/...      float32: step sizes of the kernels, per output channel
+    weight/...     the parameters of the network (uqdm.network), for estimates and for further training: float32, but
+                   kernels as int8; those that integer/... holds already are not repeated
 
-and the model id is the SHA-256 over all of these, sorted by name, as (name, dtype, shape, bytes).
+and the model id is the SHA-256 over all of these, sorted by name, as (name, dtype, shape, bytes). What a stream means
+is decided by config, prior_std, table/, level/ and integer/ alone; the rest shapes previews.
 """
 
 import hashlib
@@ -19,58 +23,135 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Int8, Int16
 
-from channel_sim.split_tables import SCALE_STEPS, SplitTables
+from channel_sim.split_tables import SplitTables
+from uqdm import integer
 from uqdm import network as networks
-from uqdm import process
+from uqdm.context import channel_range
+from uqdm.loss import known_state
 from uqdm.network import NetworkConfig, Parameters
-from uqdm.process import TICKS, Prior
+from uqdm.process import TICKS, LevelTables, prior_of_levels
 from uqdm.schedule import Schedule, phase_classes
 from uqdm.transform import analysis, synthesis
 
 __all__ = ["Model", "load_model"]
 
-_FORMAT = 1
+_FORMAT = 2
+_STRIP_CELLS = 2**11
+"""Blocks that the network is asked about at once, about: memory stays bounded, and caches warm."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """Everything that sender and receiver must share.
+    """Everything that sender and receiver must share: the contents of a model file.
 
     Attributes:
-      schedule: what is sent when.
-      network: shape of the network.
-      parameters: its weights, kernels on their 8-bit grid.
-      tables: integer probabilities of the reference distributions.
-      name: for people; has no meaning.
+      arrays: the contents, by name (module docstring).
+      convolution: how the integer network convolves (uqdm.integer.CONVOLUTIONS); all exact ways give the same. By
+        default the fastest one that is proven exact here.
     """
 
-    schedule: Schedule
-    network: NetworkConfig
-    parameters: Parameters
-    tables: SplitTables
-    name: str = "unnamed"
+    arrays: Mapping[str, np.ndarray]
+    convolution: str | None = None
 
     @classmethod
     def from_training(
         cls, *, schedule: Schedule, network: NetworkConfig, parameters: Parameters, name: str = "unnamed"
     ) -> "Model":
-        """Rounds trained parameters to what a file can hold, and computes the tables."""
-        rounded = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), networks.round_kernels(parameters))
-        model = cls(
-            schedule=schedule,
-            network=network,
-            parameters=rounded,
-            tables=SplitTables.logistic(),
-            name=name,
+        """Rounds trained parameters to what a file can hold, and computes the integers.
+
+        Raises:
+          ValueError: sums of the integer network could leave the range in which they are exact.
+        """
+        config = {
+            "format": _FORMAT,
+            "name": name,
+            "block": schedule.block,
+            "finest_width": schedule.finest_width,
+            "phases": [list(pair) for pair in schedule.phases],
+            "threshold": schedule.threshold,
+            "network": networks.to_config(network),
+        }
+        parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), parameters)
+        integers = integer.from_parameters(network, parameters)
+        arrays = {
+            "config": np.frombuffer(json.dumps(config, sort_keys=True).encode(), np.uint8),
+            "prior_std": np.asarray(schedule.prior_std, np.float32),
+        }
+        arrays |= {f"table/{name}": table for name, table in SplitTables.logistic().to_arrays().items()}
+        arrays |= {f"level/{name}": table for name, table in LevelTables.of_schedule(schedule).to_arrays().items()}
+        arrays |= {f"integer/{name}": array for name, array in integers.items()}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
+            name = "/".join(str(part.key) for part in path)
+            if path[-1].key == "kernel":
+                arrays[f"scale/{name}"] = np.asarray(networks.kernel_scales(jnp.asarray(leaf)))
+                if name not in integers:
+                    arrays[f"weight/{name}"] = networks.kernel_steps(leaf)
+            else:
+                arrays[f"weight/{name}"] = leaf
+        return cls(arrays=arrays)
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return json.loads(self.arrays["config"].tobytes())
+
+    @property
+    def name(self) -> str:
+        """For people; has no meaning."""
+        return self._config["name"]
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """What is sent when."""
+        return Schedule(
+            block=self._config["block"],
+            finest_width=self._config["finest_width"],
+            phases=tuple((coarse, fine) for coarse, fine in self._config["phases"]),
+            prior_std=tuple(self.arrays["prior_std"].tolist()),
+            threshold=self._config["threshold"],
         )
-        return cls.from_bytes(model.to_bytes())
+
+    @cached_property
+    def network(self) -> NetworkConfig:
+        """Shape of the network."""
+        return networks.from_config(self._config["network"])
+
+    @cached_property
+    def integers(self) -> dict[str, np.ndarray]:
+        """The network in integers, which is what streams are made with."""
+        return _under("integer/", self.arrays)
+
+    @cached_property
+    def levels(self) -> LevelTables:
+        """The integers of every level."""
+        return LevelTables(**_under("level/", self.arrays))
+
+    @cached_property
+    def tables(self) -> SplitTables:
+        """Integer probabilities of the reference distributions."""
+        return SplitTables.from_arrays(**_under("table/", self.arrays))
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Weights of the network, kernels on their 8-bit grid."""
+        leaves, scales = _under("weight/", self.arrays), _under("scale/", self.arrays)
+        for name, scale in scales.items():
+            steps = leaves[name] if name in leaves else self.integers[name]
+            leaves[name] = steps.astype(np.float32) * scale
+        tree: dict[str, Any] = {}
+        for name, array in leaves.items():
+            *parents, last = name.split("/")
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[last] = array
+        return tree
 
     @property
     def block(self) -> int:
@@ -80,33 +161,6 @@ class Model:
     @property
     def steps(self) -> int:
         return len(self.schedule.steps)
-
-    @cached_property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The contents of the file."""
-        config = {
-            "format": _FORMAT,
-            "name": self.name,
-            "block": self.schedule.block,
-            "finest_width": self.schedule.finest_width,
-            "phases": [list(pair) for pair in self.schedule.phases],
-            "threshold": self.schedule.threshold,
-            "network": networks.to_config(self.network),
-        }
-        arrays = {
-            "config": np.frombuffer(json.dumps(config, sort_keys=True).encode(), np.uint8),
-            "prior_std": np.asarray(self.schedule.prior_std, np.float32),
-        }
-        arrays |= {f"table/{name}": table for name, table in self.tables.to_arrays().items()}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.parameters):
-            name = "/".join(str(part.key) for part in path)
-            if path[-1].key == "kernel":
-                scale = np.asarray(networks.kernel_scales(jnp.asarray(leaf)), np.float32)
-                arrays[f"scale/{name}"] = scale
-                arrays[f"weight/{name}"] = np.rint(leaf / scale).astype(np.int8)
-            else:
-                arrays[f"weight/{name}"] = np.asarray(leaf, np.float32)
-        return arrays
 
     @cached_property
     def id(self) -> bytes:
@@ -128,64 +182,106 @@ class Model:
         """Reads the file.
 
         Raises:
-          ValueError: it is no model file, or one of an unknown format.
+          ValueError: it is no model file, or one of an unknown format, or one whose integer network is not exact.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            config = json.loads(arrays["config"].tobytes())
+                model = cls(arrays={name: archive[name] for name in archive.files})
+            known = model._config["format"]
         except Exception as error:
             raise ValueError(f"not a model file ({error})") from error
-        if config.get("format") != _FORMAT:
-            raise ValueError(f"model format {config.get('format')} is unknown here (this program reads {_FORMAT})")
-        schedule = Schedule(
-            block=config["block"],
-            finest_width=config["finest_width"],
-            phases=tuple((coarse, fine) for coarse, fine in config["phases"]),
-            prior_std=tuple(arrays["prior_std"].tolist()),
-            threshold=config["threshold"],
-        )
-        tables = {name[6:]: array for name, array in arrays.items() if name.startswith("table/")}
-        return cls(
-            schedule=schedule,
-            network=networks.from_config(config["network"]),
-            parameters=_parameters(arrays),
-            tables=SplitTables.from_arrays(**tables),
-            name=config["name"],
-        )
+        if known != _FORMAT:
+            raise ValueError(f"model format {known} is unknown here (this program reads {_FORMAT})")
+        integer.check(model.network, model.integers)
+        return model
 
     def save(self, path: str | Path) -> None:
         """Writes the file."""
         Path(path).write_bytes(self.to_bytes())
 
     @cached_property
+    def _device_integers(self) -> dict[str, Array]:
+        """Kernels as float32, which is how they are convolved."""
+        return {
+            name: jnp.asarray(array.astype(np.float32) if name.endswith("/kernel") else array)
+            for name, array in self.integers.items()
+        }
+
+    @cached_property
     def _device_parameters(self) -> Parameters:
         return jax.device_put(self.parameters)
 
     @cached_property
-    def _prior(self) -> Prior:
-        return Prior(*(jnp.asarray(table) for table in process.prior_tables(self.schedule)))
+    def _cells(self) -> "_Cells":
+        priors = [prior_of_levels(self.schedule, levels) for levels in self.schedule.levels]
+        return _Cells(*(jnp.asarray([p[i] for p in priors], jnp.float32) for i in range(3)))
 
     @cached_property
     def _static(self) -> "_Static":
         return _Static(self.block, self.network, TICKS / self.schedule.finest_width)
 
-    def reference(self, midpoint: Int[Array, "h w C"], shift: Int[Array, "h w C"], step: int) -> tuple[Array, Array]:
-        """Location and scale of psi for every coefficient, before a step.
+    @cached_property
+    def _bands(self) -> list[range]:
+        """For every step the bands that take part, and those between them."""
+        one_by_one = [range(i, i + 1) for i in range(self.network.bands)]
+        chosen = []
+        for step in self.schedule.steps:
+            members = np.any(step.members, axis=0)
+            taking_part = [band.start for band in one_by_one if members[slice(*channel_range(band))].any()]
+            chosen.append(range(taking_part[0], taking_part[-1] + 1))
+        return chosen
+
+    def reference(
+        self, units: Int8[np.ndarray, "n h w C"], step: int
+    ) -> tuple[Int16[np.ndarray, "n h w c"], Int16[np.ndarray, "n h w c"], int]:
+        """The network's outputs a and b before a step (uqdm.process), for pictures of one size.
+
+        Returns:
+          a and b for the channels of the bands that take part, and the first of these channels.
+        """
+        bands = self._bands[step]
+        classes = phase_classes(*units.shape[1:3])
+
+        def evaluate(part, classes):
+            outputs = integer.evaluate(
+                self.network,
+                self._device_integers,
+                jnp.asarray(part),
+                jnp.asarray(classes),
+                jnp.int32(step),
+                bands=bands,
+                convolution=self.convolution or integer.proven_convolution(),
+            )
+            return tuple(np.asarray(output) for output in outputs)
+
+        location, log2_scale = _in_strips(evaluate, self._halo, units, classes)
+        return location, log2_scale, channel_range(bands)[0]
+
+    @property
+    def _halo(self) -> int:
+        """Blocks around one that its outputs depend on."""
+        return 2 * self.network.blocks + 2
+
+    def estimate(
+        self, units: np.ndarray, midpoint: Int[np.ndarray, "h w C"], shift: Int[np.ndarray, "h w C"], step: int
+    ) -> Float[np.ndarray, "h w C"]:
+        """Denoised coefficients of a state, in units of pixel values, clipped to their cells.
 
         Args:
+          units: the network's input, int8 (h, w, C).
           midpoint: twice the midpoint of every cell in ticks, relative to the shift; 0 where nothing was sent.
           shift: o in ticks.
           step: how many steps are behind us.
-
-        Returns:
-          The location in ticks relative to the shift, int32 (h, w, C), and round(8 log2(scale in ticks)), int32.
         """
-        return _reference(self._static, self._device_parameters, self._prior, midpoint, shift, jnp.int32(step))
 
-    def estimate(self, midpoint: Int[Array, "h w C"], shift: Int[Array, "h w C"], step: int) -> Float[Array, "h w C"]:
-        """Denoised coefficients of a state, in units of pixel values, clipped to their cells; arguments as above."""
-        return _estimate(self._static, self._device_parameters, self._prior, midpoint, shift, jnp.int32(step))
+        def evaluate(units, midpoint, shift, classes):
+            parts = (jnp.asarray(part) for part in (units, midpoint.astype(np.int32), shift.astype(np.int32), classes))
+            outputs = _estimate(self._static, self._device_parameters, self._cells, *parts, jnp.int32(step))
+            return (np.asarray(outputs),)
+
+        classes = phase_classes(*units.shape[:2])
+        (coefficients,) = _in_strips(evaluate, self._halo, units[None], midpoint[None], shift[None], classes)
+        return coefficients[0]
 
     def ticks(self, pixels: np.ndarray) -> np.ndarray:
         """The source X of a picture (uint8, whole blocks): its coefficients in ticks, int32 (h, w, C)."""
@@ -194,6 +290,37 @@ class Model:
     def picture(self, coefficients: Array | np.ndarray) -> np.ndarray:
         """The picture of coefficients (h, w, C), uint8, still extended to whole blocks."""
         return np.asarray(_picture(self.block, jnp.asarray(coefficients)))
+
+
+def _in_strips(evaluate, halo: int, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Evaluates something local on rows of blocks, a few at a time and all strips of one height.
+
+    Args:
+      evaluate: takes the arrays, cut to some of their rows, and gives arrays (n, rows, ...).
+      halo: rows on both sides that a row's result depends on.
+      *arrays: (n, h, w, ...), the last one (h, w).
+    """
+    n, height, width = arrays[0].shape[:3]
+    rows = max(4 * halo, 2 * (_STRIP_CELLS // (2 * n * width)))
+    if rows >= height:
+        return evaluate(*arrays)
+    pieces, done = [], 0
+    while done < height:
+        start = min(max(0, done - halo), height - rows)
+        stop = start + rows
+        cut = [array[:, start:stop] for array in arrays[:-1]] + [arrays[-1][start:stop]]
+        until = height if stop == height else stop - halo
+        pieces.append([result[:, done - start : until - start] for result in evaluate(*cut)])
+        done = until
+    return tuple(np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
+
+
+class _Cells(NamedTuple):
+    """What estimates need of `uqdm.process.Prior`: (2, steps + 1, 4, C), first for `Levels.zero`, then for `other`."""
+
+    width: Array
+    std: Array
+    input_gain: Array
 
 
 @dataclass(frozen=True)
@@ -205,49 +332,23 @@ class _Static:
     ticks_per_unit: float
 
 
-def _parameters(arrays: Mapping[str, np.ndarray]) -> Parameters:
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        if not name.startswith("weight/"):
-            continue
-        *parents, last = name.removeprefix("weight/").split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        scale = arrays.get("scale/" + name.removeprefix("weight/"))
-        node[last] = array if scale is None else array.astype(np.float32) * scale
-    return tree
-
-
-def _state(static: _Static, tables: Prior, midpoint, shift, step):
-    """z, the prior and the classes of one state."""
-    classes = jnp.asarray(phase_classes(*midpoint.shape[:2]))
-    prior = Prior(*(table[step][classes][None] for table in tables))
-    seen = jnp.isfinite(prior.width)
-    z_ticks = jnp.where(seen[0], midpoint.astype(jnp.float32) * 0.5 + shift.astype(jnp.float32), 0.0)
-    return z_ticks[None] / static.ticks_per_unit, prior, seen, classes
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 @partial(jax.jit, static_argnums=0)
-def _reference(static: _Static, parameters, tables: Prior, midpoint, shift, step):
-    z, prior, seen, classes = _state(static, tables, midpoint, shift, step)
-    known = process.known_state(z, prior, seen & (midpoint == 0)[None], classes, step[None])
-    outputs = networks.reference(static.network, parameters, known)
-    location, log2_scale = process.location_and_log2_scale(z, *outputs, prior)
-    ticks = jnp.round(location[0] * static.ticks_per_unit).astype(jnp.int32) - shift
-    scale_class = jnp.round(SCALE_STEPS * (log2_scale[0] + np.log2(static.ticks_per_unit))).astype(jnp.int32)
-    return ticks, scale_class
-
-
-@partial(jax.jit, static_argnums=0)
-def _estimate(static: _Static, parameters, tables: Prior, midpoint, shift, step):
-    z, prior, seen, classes = _state(static, tables, midpoint, shift, step)
-    known = process.known_state(z, prior, seen & (midpoint == 0)[None], classes, step[None])
-    guess = process.estimate(z, networks.estimate(static.network, parameters, known), prior)
-    reach = jnp.where((midpoint == 0)[None], prior.width, prior.width / 2)
-    middle = midpoint.astype(jnp.float32) * 0.5 + shift.astype(jnp.float32)
-    middle = middle[None] / static.ticks_per_unit
-    return jnp.where(seen, jnp.clip(guess, middle - reach, middle + reach), guess)[0]
+def _estimate(static: _Static, parameters, cells: _Cells, units, midpoint, shift, classes, step):
+    zero, other = ([table[i][step][classes][None] for table in cells] for i in range(2))
+    doubled = midpoint.astype(jnp.float32) / static.ticks_per_unit
+    left = jnp.abs(doubled) >= 2 * other[0]
+    width, std, gain = (jnp.where(left, b, a) for a, b in zip(zero, other, strict=True))
+    inside = midpoint == 0
+    middle = doubled / 2 + shift.astype(jnp.float32) / static.ticks_per_unit
+    z = jnp.where(inside, 0.0, middle)
+    state = known_state(z, gain, classes, step[None])._replace(units=units.astype(jnp.float32))
+    guess = z + networks.apply(static.network, parameters, state, quantized=True).estimate * std
+    reach = jnp.where(inside, width, width / 2)
+    return jnp.where(jnp.isfinite(width), jnp.clip(guess, middle - reach, middle + reach), guess)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,6 +1,6 @@
 """The network of the nested process: what the neighbourhood says about every coefficient.
 
-One cell of the grid is one block of the picture. Two paths meet in the outputs.
+One cell of the grid is one block of the picture. Three paths meet in the outputs.
 
 *The trunk* looks at the picture as a whole. A 1 x 1 convolution takes the states of a block (two numbers per
 coefficient) to `width` channels, residual blocks of two 3 x 3 convolutions look around, and 1 x 1 heads give three
@@ -8,18 +8,22 @@ numbers per coefficient: a location, a log-scale and a denoised estimate. The st
 depends on time is a table: a bias per step and class of block at the input, a shift and a scale per step inside, a
 bias and a gain per step at the heads.
 
-*The context* looks at single coefficients, as wavelet coders do: magnitudes of the coefficient itself, of those around
-it in its band (near and far), of its parent and around it, of the other orientations, of the other colours, and of its
-children, weighted per step and channel,
+*The context* looks at single coefficients, as wavelet coders do: sums of magnitudes f_k around a coefficient
+(uqdm.context) are weighted twice, and the logarithms of both sums move the log-scale,
 
-    S = w_0 + sum_k w_k f_k,      log-scale += g log2(max(S, 0) + 1/20),                      (1)
+    S_i = w_i0 + sum_k w_ik f_k,      log-scale += g_1 L(S_1) + g_2 L(S_2),      i = 1, 2,                 (1)
 
-and the values above and below, left and right, and in the other colours, which move the location and the estimate.
+while the values around it, and its own sign, move the location. L is the logarithm to the base 2 of
+max(S, 0) + 1/20, made of straight lines between powers of two. Coefficients of one *kind* (band and colour) share
+these weights.
 
-It is built to be evaluated in 8-bit integers: no normalisation layer, no softmax, no attention, clipped ReLU with
-a learned ceiling as the non-linearity, a logarithm of small range that a table can hold, and kernels that
-`round_kernels` puts on a grid of 255 values per output channel during training already, so that the kernels in a
-model file are exactly the ones that were trained.
+*The local networks* look at the two finest octaves at their own resolution: two 3 x 3 convolutions over what surrounds
+a coefficient, its parents and children, with a bias per step, and a head for location and log-scale with a gain per
+step.
+
+The network is made to be evaluated in integers (uqdm.integer): no normalisation layer, no softmax, no attention,
+clipped ReLU with a learned ceiling as the non-linearity, inputs in sixteenths. With `quantized`, kernels have 255
+values per output channel and activations 256, as they have there; rounding lets gradients pass straight through.
 
 This is the only file that imports flax; outside of it parameters are nested dictionaries of arrays. Its Linen modules
 stay behind pure functions, so that changing the framework would touch nothing else.
@@ -34,30 +38,55 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from uqdm.transform import pack, unpack
+from uqdm.context import SUMS, VALUES, bands_of, local_features, pack_bands, signed_neighbours, sums_of_magnitudes
+from uqdm.transform import layout
 
 __all__ = [
+    "ACTIVATION_LIMIT",
+    "INPUT_LIMIT",
+    "INPUT_UNITS",
+    "KERNEL_LIMIT",
+    "LEAST_SUM",
+    "MAGNITUDE_LIMIT",
+    "SUM_LIMIT",
+    "TRUNK_MAGNITUDE_LIMIT",
+    "VALUE_LIMIT",
     "NetworkConfig",
     "Outputs",
     "Parameters",
     "State",
     "apply",
-    "estimate",
+    "band_weights",
     "from_config",
     "init",
     "kernel_scales",
-    "reference",
+    "kernel_steps",
     "round_kernels",
     "to_config",
+    "weighted_sum",
 ]
 
 Parameters = dict
 """Nested dictionary of float32 arrays."""
 
-_SUMS = 8
-"""Sums of magnitudes in Eq. 1."""
+INPUT_UNITS = 16
+"""Units of the input per standard deviation."""
+INPUT_LIMIT = 127
+"""Largest input, in these units."""
+TRUNK_MAGNITUDE_LIMIT = 48
+MAGNITUDE_LIMIT = 64
+VALUE_LIMIT = 96
+"""Largest magnitude that the trunk, the sums of Eq. 1 and the sums of values see, in these units."""
+
+ACTIVATION_LIMIT = 255
+KERNEL_LIMIT = 127
+SUM_LIMIT = 2**24
+"""Sums of products stay below: they are exact in float32 in any order."""
+
+LEAST_SUM = 0.05
+"""Least argument of the logarithm in Eq. 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +98,38 @@ class NetworkConfig:
       steps: number of steps of the schedule; tables hold one row more, for the state after the last.
       width: channels of the residual stream.
       blocks: number of residual blocks.
+      local_width: channels of the local networks.
     """
 
     block: int
     steps: int
     width: int = 256
     blocks: int = 3
+    local_width: int = 32
 
     @property
     def channels(self) -> int:
         return 3 * self.block**2
+
+    @property
+    def bands(self) -> int:
+        """The low-pass band and one of three orientations per octave."""
+        return self.block.bit_length()
+
+    @property
+    def local_bands(self) -> range:
+        """Indices of the bands that have a local network: those of the two finest octaves."""
+        return range(max(1, self.bands - 2), self.bands)
+
+    @property
+    def kind(self) -> np.ndarray:
+        """Kind of every channel, int32 (C,)."""
+        channels = layout(self.block)
+        return 3 * channels.band + channels.colour
+
+    @property
+    def kinds(self) -> int:
+        return 9 * self.bands - 6
 
 
 def to_config(config: NetworkConfig) -> dict:
@@ -94,10 +145,8 @@ def from_config(values: dict) -> NetworkConfig:
 class State(NamedTuple):
     """What is known before a step."""
 
-    normalized: Float[Array, "n h w C"]
-    """The state of every coefficient divided by its standard deviation; 0 where nothing was sent."""
-    zero_cell: Bool[Array, "n h w C"]
-    """Whether it is known to lie in the zero cell of its level."""
+    units: Float[Array, "n h w C"]
+    """The input of every coefficient, whole numbers: 0 where nothing was sent, and in zero cells."""
     classes: Int[Array, "h w"]
     """Class of every block (uqdm.schedule)."""
     step: Int[Array, " n"]
@@ -112,219 +161,188 @@ class Outputs(NamedTuple):
     estimate: Float[Array, "n h w C"]
 
 
-def _spread(x: Array, axis: int) -> tuple[Array, Array]:
-    """x shifted by one in both directions along an axis, with zeros coming in."""
-    margins = [(0, 0)] * x.ndim
-    margins[axis] = (1, 1)
-    padded = jnp.pad(x, margins)
-    length = x.shape[axis]
-    return jax.lax.slice_in_dim(padded, 0, length, axis=axis), jax.lax.slice_in_dim(padded, 2, length + 2, axis=axis)
+def _straight_through(x: Array, rounded: Array) -> Array:
+    return x + jax.lax.stop_gradient(rounded - x)
 
 
-def _box(x: Array) -> Array:
-    """Sum over the 3 x 3 positions around each."""
-    for axis in (1, 2):
-        before, after = _spread(x, axis)
-        x = before + x + after
-    return x
+def _log2_by_lines(x: Array) -> Array:
+    """e + f for x = 2^e (1 + f), 0 <= f < 1."""
+    exponent = jnp.floor(jnp.log2(jax.lax.stop_gradient(x)))
+    return exponent + x * jnp.exp2(-exponent) - 1
 
 
-def _enlarge(x: Array) -> Array:
-    """Every position becomes 2 x 2."""
-    n, height, width, *rest = x.shape
-    spread = jnp.broadcast_to(x[:, :, None, :, None], (n, height, 2, width, 2, *rest))
-    return spread.reshape(n, 2 * height, 2 * width, *rest)
+def band_weights(table: Array, band: int) -> Array:
+    """The weights (..., orientations, 3) of one band in a table (..., kinds)."""
+    if band == 0:
+        return table[..., None, :3]
+    return table[..., 9 * band - 6 : 9 * band + 3].reshape(*table.shape[:-1], 3, 3)
 
 
-def _shrink(x: Array) -> Array:
-    """Mean over 2 x 2 positions."""
-    n, height, width, *rest = x.shape
-    return jnp.mean(x.reshape(n, height // 2, 2, width // 2, 2, *rest), axis=(2, 4))
-
-
-def _others(x: Array, axis: int) -> Array:
-    """Sum over the other entries along an axis."""
-    return jnp.sum(x, axis=axis, keepdims=True) - x
-
-
-def _neighbourhood(block: int, normalized: Array) -> tuple[list[tuple[Array, ...]], list[tuple[Array, ...]]]:
-    """f_1 to f_8 of Eq. 1, and the signed neighbours, for every band as pictures (n, H, W, orientations, 3)."""
-    low, *details = unpack(normalized, block)
-    bands = [low[..., None, :], *details]
-    magnitudes = [jnp.minimum(jnp.abs(band), 4.0) for band in bands]
-    nothing = [jnp.zeros_like(magnitudes[0])]
-    one_orientation = [jnp.mean(magnitudes[1], axis=-2, keepdims=True)]
-    parents = nothing + [jnp.broadcast_to(magnitudes[0], magnitudes[1].shape)] + magnitudes[1:-1]
-    near_parents = [_box(parent) for parent in parents]
-    children = one_orientation + [_shrink(m) for m in magnitudes[2:]] + [jnp.zeros_like(magnitudes[-1])]
-    sums, values = [], []
-    for index, (band, magnitude) in enumerate(zip(bands, magnitudes, strict=True)):
-        grow = _enlarge if index >= 2 else lambda x: x
-        near = _box(magnitude)
-        sums.append(
-            (
-                magnitude,
-                0.25 * (near - magnitude),
-                0.04 * (_box(near) - near),
-                grow(parents[index]),
-                0.15 * grow(near_parents[index]),
-                0.5 * _others(magnitude, -2),
-                0.5 * _others(magnitude, -1),
-                children[index],
-            )
-        )
-        value = jnp.clip(band, -6.0, 6.0)
-        above, below = _spread(value, 1)
-        left, right = _spread(value, 2)
-        values.append((0.5 * (above + below), 0.5 * (left + right), 0.5 * _others(value, -1)))
-    return sums, values
-
-
-def _weighted(block: int, terms: list[tuple[Array, ...]], weights: Array) -> Array:
-    """Sum of terms, each times a weight per picture and channel.
-
-    Args:
-      block: side of the blocks.
-      terms: for every band, pictures (n, H, W, orientations, 3).
-      weights: (n, terms, C).
-
-    Returns:
-      (n, h, w, C).
-    """
-    n, start, bands = weights.shape[0], 0, []
-    for pictures in terms:
-        height, width, orientations = pictures[0].shape[1:4]
-        side = 1 if orientations == 1 else max(1, height // terms[0][0].shape[1])
-        stop = start + side * side * orientations * 3
-        table = weights[..., start:stop].reshape(n, -1, 1, side, 1, side, orientations * 3)
-        inside = (n, height // side, side, width // side, side, orientations * 3)
-        products = (table[:, k] * picture.reshape(inside) for k, picture in enumerate(pictures))
-        total = functools.reduce(operator.add, products)
-        shape = (n, height, width, 3) if orientations == 1 else (n, height, width, orientations, 3)
-        bands.append(total.reshape(shape))
-        start = stop
-    return pack(bands, block)
+def weighted_sum(terms: tuple[Array, ...], weights: Array) -> Array:
+    """Sum of pictures (n, H, W, o, 3), each times a weight; weights are (n, terms, o, 3)."""
+    products = (weights[:, k, None, None] * term for k, term in enumerate(terms))
+    return functools.reduce(operator.add, products)
 
 
 class _Network(nn.Module):
     config: NetworkConfig
+    quantized: bool = True
 
     def setup(self):
         config = self.config
-        rows, width, channels = config.steps + 1, config.width, config.channels
+        rows, width, channels, kinds = config.steps + 1, config.width, config.channels, config.kinds
         zeros, ones, he = nn.initializers.zeros, nn.initializers.ones, nn.initializers.he_normal()
         small = nn.initializers.variance_scaling(0.02, "fan_in", "normal")
 
         def conv(features, size, kernel_init):
             return nn.Conv(features, (size, size), padding="SAME", use_bias=False, kernel_init=kernel_init)
 
+        def table(name, init, *shape):
+            return self.param(name, init, (rows, *shape), jnp.float32)
+
         self.entry = conv(width, 1, he)
-        self.entry_bias = self.param("entry_bias", zeros, (rows, 4, width), jnp.float32)
+        self.entry_bias = table("entry_bias", zeros, 4, width)
         self.first = [conv(width, 3, he) for _ in range(config.blocks)]
         self.second = [conv(width, 3, small) for _ in range(config.blocks)]
         self.gains = self.param("gains", ones, (config.blocks, rows, width), jnp.float32)
         self.biases = self.param("biases", zeros, (config.blocks, rows, width), jnp.float32)
-        # One ceiling per activation: two in every residual block and one before the heads.
-        self.ceilings = self.param("ceilings", nn.initializers.constant(8.0), (2 * config.blocks + 1,), jnp.float32)
+        # One ceiling per activation: two in every residual block and one before the heads; two in each local network.
+        ceilings, octaves = nn.initializers.constant(6.0), len(config.local_bands)
+        self.ceilings = self.param("ceilings", ceilings, (2 * config.blocks + 1,), jnp.float32)
+        self.local_ceilings = self.param("local_ceilings", ceilings, (octaves, 2), jnp.float32)
+        self.local_first = [conv(config.local_width, 3, he) for _ in range(octaves)]
+        self.local_second = [conv(config.local_width, 3, he) for _ in range(octaves)]
+        self.local_head = [conv(2 * 9, 1, small) for _ in range(octaves)]
+        self.local_biases = self.param("local_biases", zeros, (octaves, 2, rows, config.local_width), jnp.float32)
+        self.local_gains = self.param("local_gains", ones, (octaves, rows, 2 * 9), jnp.float32)
         self.reference_head = conv(2 * channels, 1, small)
-        self.reference_gain = self.param("reference_gain", ones, (rows, 2, channels), jnp.float32)
-        self.reference_bias = self.param("reference_bias", zeros, (rows, 2, channels), jnp.float32)
-        self.zero_cell_bias = self.param("zero_cell_bias", zeros, (rows, channels), jnp.float32)
+        self.reference_gain = table("reference_gain", ones, 2, kinds)
+        self.reference_bias = table("reference_bias", zeros, 2, kinds)
+        self.zero_cell_bias = table("zero_cell_bias", zeros, kinds)
         self.estimate_head = conv(channels, 1, small)
-        self.estimate_gain = self.param("estimate_gain", ones, (rows, channels), jnp.float32)
-        self.estimate_bias = self.param("estimate_bias", zeros, (rows, channels), jnp.float32)
-        weight = nn.initializers.constant(0.15)
-        self.context_weights = self.param("context_weights", weight, (rows, _SUMS, channels), jnp.float32)
-        self.context_bias = self.param("context_bias", weight, (rows, channels), jnp.float32)
-        self.context_gain = self.param("context_gain", zeros, (rows, channels), jnp.float32)
-        self.context_values = self.param("context_values", zeros, (rows, 3, channels), jnp.float32)
+        self.estimate_gain = table("estimate_gain", ones, kinds)
+        self.estimate_bias = table("estimate_bias", zeros, kinds)
+        # Of the sign, alone (location, estimate) and times L(S_1) (estimate).
+        self.sign_weights = table("sign_weights", nn.initializers.constant(-0.2), 3, kinds)
+        local, beyond = ((np.arange(len(SUMS)) < 5) == first for first in (True, False))
+        weights = np.stack([0.15 * np.where(part, 1.0, 0.2) for part in (local, beyond)])[None, :, :, None]
+        self.context_weights = table(
+            "context_weights",
+            lambda _, shape, dtype: jnp.broadcast_to(weights, shape).astype(dtype),
+            2,
+            len(SUMS),
+            kinds,
+        )
+        self.context_bias = table("context_bias", nn.initializers.constant(0.15), 2, kinds)
+        self.context_gain = table("context_gain", nn.initializers.constant(0.15), 2, kinds)
+        self.context_values = table("context_values", zeros, VALUES, kinds)
 
-    def _activate(self, x, index):
-        return jnp.minimum(jnp.maximum(x, 0.0), self.ceilings[index])
+    def _activate(self, x, ceiling):
+        share = jnp.clip(x / ceiling, 0.0, 1.0)
+        if self.quantized:
+            share = _straight_through(share, jnp.round(share * ACTIVATION_LIMIT) / ACTIVATION_LIMIT)
+        return share * ceiling
 
-    def trunk(self, state: State):
+    def _trunk(self, state: State):
         """(n, h, w, width)."""
-        normalized, step = state.normalized, state.step[:, None, None]
-        features = [jnp.clip(normalized, -8.0, 8.0), jnp.minimum(jnp.abs(normalized), 3.0)]
-        x = self.entry(jnp.concatenate(features, axis=-1)) + self.entry_bias[step, state.classes[None]]
+        step = state.step[:, None, None]
+        features = [state.units, jnp.minimum(jnp.abs(state.units), TRUNK_MAGNITUDE_LIMIT)]
+        x = self.entry(jnp.concatenate(features, axis=-1) / INPUT_UNITS) + self.entry_bias[step, state.classes[None]]
         for i in range(self.config.blocks):
-            branch = self._activate(x * self.gains[i][step], 2 * i)
+            branch = self._activate(x * self.gains[i][step], self.ceilings[2 * i])
             branch = self.first[i](branch) + self.biases[i][step]
-            x = x + self.second[i](self._activate(branch, 2 * i + 1))
-        return self._activate(x, 2 * self.config.blocks)
+            x = x + self.second[i](self._activate(branch, self.ceilings[2 * i + 1]))
+        return self._activate(x, self.ceilings[-1])
 
-    def _reference(self, state: State, hidden: Array, sums, neighbours: Array):
-        step = state.step[:, None, None]
-        location, log2_scale = jnp.split(self.reference_head(hidden), 2, axis=-1)
-        gain, bias = self.reference_gain[step], self.reference_bias[step]
-        location = location * gain[..., 0, :] + bias[..., 0, :] + neighbours
-        log2_scale = log2_scale * gain[..., 1, :] + bias[..., 1, :]
-        total = _weighted(self.config.block, sums, self.context_weights[state.step]) + self.context_bias[step]
-        log2_scale = log2_scale + self.context_gain[step] * jnp.log2(jnp.maximum(total, 0.0) + 0.05)
-        return location, log2_scale + jnp.where(state.zero_cell, self.zero_cell_bias[step], 0.0)
+    def _context(self, state: State):
+        """What the context and the local networks add to the log-scale and to the location, and L(S_1)."""
+        bands = bands_of(state.units, self.config.block)
+        every, step = range(self.config.bands), state.step
+        magnitudes = [jnp.minimum(jnp.abs(b), MAGNITUDE_LIMIT) / INPUT_UNITS for b in bands]
+        clipped = [jnp.clip(b, -VALUE_LIMIT, VALUE_LIMIT) / INPUT_UNITS for b in bands]
+        sums, values = sums_of_magnitudes(magnitudes, every), signed_neighbours(clipped, every)
+        weights, bias = self.context_weights * np.array(SUMS, np.float32)[None, None, :, None], self.context_bias
+        scales, locations, logarithms = [], [], []
+        for band, (f, v) in enumerate(zip(sums, values, strict=True)):
+            total = [
+                weighted_sum(f, band_weights(weights[step, i], band)) + band_weights(bias[step, i], band)[:, None, None]
+                for i in range(2)
+            ]
+            logs = [_log2_by_lines(jnp.maximum(s, 0.0) + LEAST_SUM) for s in total]
+            gains = [band_weights(self.context_gain[step, i], band)[:, None, None] for i in range(2)]
+            scales.append(gains[0] * logs[0] + gains[1] * logs[1])
+            locations.append(weighted_sum(v, band_weights(0.5 * self.context_values[step], band)))
+            if band in self.config.local_bands:
+                location, scale = self._local(local_features(clipped, magnitudes, band), band, step)
+                locations[-1], scales[-1] = locations[-1] + location, scales[-1] + scale
+            logarithms.append(logs[0])
+        return tuple(pack_bands(part, every) for part in (scales, locations, logarithms))
 
-    def _estimate(self, state: State, hidden: Array, neighbours: Array):
-        step = state.step[:, None, None]
-        return self.estimate_head(hidden) * self.estimate_gain[step] + self.estimate_bias[step] + neighbours
-
-    def _neighbours(self, state: State):
-        sums, values = _neighbourhood(self.config.block, state.normalized)
-        return sums, _weighted(self.config.block, values, self.context_values[state.step])
-
-    def reference(self, state: State):
-        """Location and log-scale."""
-        return self._reference(state, self.trunk(state), *self._neighbours(state))
-
-    def estimate(self, state: State):
-        """Denoised estimate."""
-        return self._estimate(state, self.trunk(state), self._neighbours(state)[1])
+    def _local(self, features, band: int, step):
+        """Location and log-scale (n, H, W, 3, 3) from the local network of a band."""
+        i = band - self.config.local_bands.start
+        x = self.local_first[i](features) + self.local_biases[i, 0][step][:, None, None]
+        x = (
+            self.local_second[i](self._activate(x, self.local_ceilings[i, 0]))
+            + self.local_biases[i, 1][step][:, None, None]
+        )
+        x = self.local_head[i](self._activate(x, self.local_ceilings[i, 1])) * self.local_gains[i][step][:, None, None]
+        return (part.reshape(*part.shape[:3], 3, 3) for part in jnp.split(x, 2, axis=-1))
 
     def __call__(self, state: State):
-        hidden = self.trunk(state)
-        sums, neighbours = self._neighbours(state)
-        reference = self._reference(state, hidden, sums, neighbours)
-        return Outputs(*reference, self._estimate(state, hidden, neighbours))
+        hidden, (scale, values, logarithm) = self._trunk(state), self._context(state)
+        step, kind, sign = state.step[:, None, None], self.config.kind, jnp.sign(state.units)
+
+        def table(values):
+            return values[step][..., kind]
+
+        location, log2_scale = jnp.split(self.reference_head(hidden), 2, axis=-1)
+        location = location * table(self.reference_gain[:, 0]) + table(self.reference_bias[:, 0]) + values
+        location = location + sign * table(self.sign_weights[:, 0])
+        log2_scale = log2_scale * table(self.reference_gain[:, 1]) + table(self.reference_bias[:, 1]) + scale
+        log2_scale = log2_scale + jnp.where(sign == 0, table(self.zero_cell_bias), 0.0)
+        estimate = self.estimate_head(hidden) * table(self.estimate_gain) + table(self.estimate_bias) + values
+        by_sign = table(self.sign_weights[:, 1]) + logarithm * 0.1 * table(self.sign_weights[:, 2])
+        return Outputs(jnp.clip(location, -16.0, 16.0), jnp.clip(log2_scale, -7.0, 7.0), estimate + sign * by_sign)
 
 
 def init(config: NetworkConfig, key: PRNGKeyArray) -> Parameters:
     """Fresh parameters; the references start near the prior."""
     shape = (1, 2, 2, config.channels)
-    state = State(jnp.zeros(shape), jnp.zeros(shape, bool), jnp.zeros((2, 2), jnp.int32), jnp.zeros((1,), jnp.int32))
+    state = State(jnp.zeros(shape), jnp.zeros((2, 2), jnp.int32), jnp.zeros((1,), jnp.int32))
     return dict(_Network(config).init(key, state)["params"])
 
 
-def _call(config: NetworkConfig, parameters: Parameters, state: State, method=None) -> Any:
-    return _Network(config).apply({"params": parameters}, state, method=method)
-
-
-def apply(config: NetworkConfig, parameters: Parameters, state: State) -> Outputs:
-    """Everything, for training.
+def apply(config: NetworkConfig, parameters: Parameters, state: State, *, quantized: bool) -> Outputs:
+    """All outputs, differentiably.
 
     Args:
       config: the shape of the network.
-      parameters: as given by `init`, trained, and rounded by `round_kernels` or read from a file.
+      parameters: as given by `init` and trained; if `quantized`, rounded by `round_kernels`.
       state: what is known.
+      quantized: whether activations are rounded as in integer evaluation.
     """
-    return _call(config, parameters, state)
-
-
-def reference(config: NetworkConfig, parameters: Parameters, state: State) -> tuple[Array, Array]:
-    """Location and log2-scale only: what sender and receiver evaluate for every step."""
-    return _call(config, parameters, state, _Network.reference)
-
-
-def estimate(config: NetworkConfig, parameters: Parameters, state: State) -> Array:
-    """The denoised estimate only: what a preview needs."""
-    return _call(config, parameters, state, _Network.estimate)
+    outputs: Any = _Network(config, quantized).apply({"params": parameters}, state)
+    return outputs
 
 
 def kernel_scales(kernel: Array) -> Array:
-    """Grid of a kernel, one step size per output channel (1, 1, 1, out): 127 steps reach the largest weight.
+    """Grid of a kernel, one step size per output channel (1, 1, 1, out).
 
-    Steps have 12 significant bits, so that weights on the grid are exact and have the same grid again.
+    127 steps reach the largest weight, and the magnitudes of a channel's weights, in steps, times the top activation
+    sum to less than 2^24. Step sizes have 12 significant bits, so that weights on the grid are exact in float32.
     """
-    largest = jnp.max(jnp.abs(kernel), axis=tuple(range(kernel.ndim - 1)), keepdims=True)
-    return jax.lax.reduce_precision(jnp.maximum(largest, 1e-12) / np.float32(127), exponent_bits=8, mantissa_bits=11)
+    axes = tuple(range(kernel.ndim - 1))
+    largest = jnp.max(jnp.abs(kernel), axis=axes, keepdims=True) / KERNEL_LIMIT
+    total = jnp.sum(jnp.abs(kernel), axis=axes, keepdims=True) * np.float32(1.04 * ACTIVATION_LIMIT / SUM_LIMIT)
+    scale = jnp.maximum(jnp.maximum(largest, total), 1e-12)
+    return jax.lax.reduce_precision(scale, exponent_bits=8, mantissa_bits=11)
+
+
+def kernel_steps(kernel: np.ndarray) -> np.ndarray:
+    """A kernel in steps of its grid, int8."""
+    scale = np.asarray(kernel_scales(jnp.asarray(kernel, jnp.float32)))
+    return np.clip(np.rint(kernel / scale), -KERNEL_LIMIT, KERNEL_LIMIT).astype(np.int8)
 
 
 def round_kernels(parameters: Parameters) -> Parameters:
@@ -335,6 +353,7 @@ def round_kernels(parameters: Parameters) -> Parameters:
             return leaf
         leaf = jnp.asarray(leaf)
         scale = kernel_scales(jax.lax.stop_gradient(leaf))
-        return leaf + jax.lax.stop_gradient(jnp.round(leaf / scale) * scale - leaf)
+        rounded = jnp.clip(jnp.round(leaf / scale), -KERNEL_LIMIT, KERNEL_LIMIT) * scale
+        return _straight_through(leaf, rounded)
 
     return jax.tree_util.tree_map_with_path(on_grid, parameters)

@@ -1,12 +1,17 @@
 """Training of the nested process: one loss, one jitted step, a loop that can be killed at any time.
 
-The loss of a picture at a random step t of T is
+The loss of a picture in a state drawn with probability p_t is
 
-    w_t (T + 1) bits_t / pixels + distortion_weight log(mse_t + 1),                         (1)
+    w_t bits_t / (p_t pixels) + distortion_weight log(mse_t + 1),                           (1)
 
-an estimate of the whole stream's length plus a term that makes previews good at all rates alike. Since a level twice
-as fine costs about twice the bits, w_t = (w_j / w_max)^rate_balance keeps fine levels from drowning coarse ones
-(rate_balance = 0: bits count alike; 1: relative savings count alike).
+an estimate of the whole stream's length plus a term that makes previews good at all rates alike. bits_t are those of
+the step that follows and what its references will cost in the level's halving step; states before a halving step, and
+the last one, only have a distortion and are drawn half as often as the others. Since a level twice as fine costs about
+twice the bits, w_t = (w_j / w_max)^rate_balance keeps fine levels from drowning coarse ones (rate_balance = 0: bits
+count alike; 1: relative savings count alike).
+
+Training starts in floating point and ends with kernels and activations rounded as in integer evaluation
+(uqdm.network), so that the model that is exported is the one that was trained.
 
 Everything random is a pure function of (seed, step), so resuming from a checkpoint continues exactly.
 """
@@ -16,6 +21,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,9 +34,9 @@ from tqdm import tqdm
 
 from uqdm import network as networks
 from uqdm.data import load_pictures, random_crops
+from uqdm.loss import NestedLoss
 from uqdm.model import Model
 from uqdm.network import NetworkConfig
-from uqdm.process import NestedLoss
 from uqdm.schedule import Schedule
 from uqdm.transform import analysis, layout, pad_to_blocks
 
@@ -53,9 +59,13 @@ class Recipe:
     """Channels of the network's residual stream."""
     blocks: int = 3
     """Residual blocks."""
+    local_width: int = 32
+    """Channels of the local networks of the two finest octaves."""
     crops: tuple[tuple[int, int], ...] = ((128, 10), (64, 24))
     """(side, count) of the crops of one batch."""
-    steps: int = 8_500
+    steps: int = 6_000
+    quantize_from: int = 4_000
+    """Optimisation step at which rounding of kernels and activations begins."""
     learning_rate: float = 1.5e-3
     """Peak of the cosine schedule."""
     warm_up: int = 200
@@ -113,6 +123,7 @@ class Trainer:
             steps=len(self.schedule.steps),
             width=self.recipe.width,
             blocks=self.recipe.blocks,
+            local_width=self.recipe.local_width,
         )
         object.__setattr__(self, "network", config)
 
@@ -125,11 +136,19 @@ class Trainer:
         return optax.chain(optax.clip_by_global_norm(recipe.gradient_clip), optax.adam(rate, b2=0.99))
 
     @property
+    def draws(self) -> np.ndarray:
+        """States that are drawn, uniformly: twice those with a rate of their own."""
+        steps = self.schedule.steps
+        return np.repeat(np.arange(len(steps) + 1), [1 if step.halving else 2 for step in steps] + [1])
+
+    @property
     def step_weights(self) -> np.ndarray:
-        """w_t of Eq. 1, normalised to mean 1; 0 for the state after the last step."""
-        levels = np.array([step.level for step in self.schedule.steps])
-        weights = 2.0 ** (self.recipe.rate_balance * levels)
-        return np.append(weights / weights.mean(), 0.0).astype(np.float32)
+        """w_t / p_t of Eq. 1, w_t normalised to mean 1; 0 for states without a rate."""
+        weights = np.array(
+            [0.0 if s.halving else 2.0 ** (self.recipe.rate_balance * s.level) for s in self.schedule.steps]
+        )
+        weights /= weights[weights > 0].mean()
+        return np.append(weights * len(self.draws) / 2, 0.0).astype(np.float32)
 
     def init(self) -> State:
         return self.start(networks.init(self.network, jax.random.key(self.recipe.seed)))
@@ -139,52 +158,57 @@ class Trainer:
         average = jax.tree.map(jnp.array, parameters)
         return State(parameters, average, self.optimizer.init(parameters), jnp.zeros((), jnp.int32))
 
-    def terms(self, parameters, coefficients, step, key):
-        rounded = networks.round_kernels(parameters)
-        return NestedLoss(self.schedule)(
-            lambda state: networks.apply(self.network, rounded, state), coefficients, step, key
-        )
+    def terms(self, parameters, coefficients, step, key, *, quantized: bool):
+        """Terms of one step per picture (uqdm.process)."""
+        if quantized:
+            parameters = networks.round_kernels(parameters)
+        network = partial(networks.apply, self.network, parameters, quantized=quantized)
+        return NestedLoss(self.schedule)(network, coefficients, step, key)
 
-    def loss(self, parameters, batch: tuple[jax.Array, ...], key):
+    def loss(self, parameters, batch: tuple[jax.Array, ...], key, *, quantized: bool):
         """Eq. 1, averaged with one pixel as one vote."""
-        steps, weights = self.network.steps, jnp.asarray(self.step_weights)
+        draws, weights = jnp.asarray(self.draws), jnp.asarray(self.step_weights)
         total, pixels = 0.0, 0
         for crops, crop_key in zip(batch, jax.random.split(key, len(batch)), strict=True):
             count, side = crops.shape[:2]
             order, start, shifts = jax.random.split(crop_key, 3)
-            # Stratified: the crops of a batch share the range of steps evenly.
-            spread = jax.random.permutation(order, count) * (steps + 1) // count
-            when = (spread + jax.random.randint(start, (), 0, steps + 1)) % (steps + 1)
-            terms = self.terms(parameters, analysis(crops.astype(jnp.float32), self.recipe.block), when, shifts)
-            rate = weights[when] * terms.rate_bits * (steps + 1) / side**2
+            # Stratified: the crops of a batch share the range of states evenly.
+            spread = jax.random.permutation(order, count) * len(draws) // count
+            when = draws[(spread + jax.random.randint(start, (), 0, len(draws))) % len(draws)]
+            coefficients = analysis(crops.astype(jnp.float32), self.recipe.block)
+            terms = self.terms(parameters, coefficients, when, shifts, quantized=quantized)
+            rate = weights[when] * (terms.rate_bits + terms.halving_bits) / side**2
             loss = rate + self.recipe.distortion_weight * jnp.log(terms.squared_error + 1.0)
             total, pixels = total + jnp.sum(loss) * side**2, pixels + count * side**2
         return total / pixels
 
-    def update(self, state: State, batch: tuple[jax.Array, ...]) -> tuple[State, jax.Array]:
+    def update(self, state: State, batch: tuple[jax.Array, ...], *, quantized: bool) -> tuple[State, jax.Array]:
         """One optimisation step."""
         key = jax.random.fold_in(jax.random.key(self.recipe.seed + 2), state.step)
-        loss, gradients = jax.value_and_grad(self.loss)(state.parameters, batch, key)
+        loss, gradients = jax.value_and_grad(self.loss)(state.parameters, batch, key, quantized=quantized)
         updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         decay = jnp.minimum(self.recipe.ema, (1.0 + state.step) / (10.0 + state.step))
         average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters)
         return State(parameters, average, optimizer, state.step + 1), loss
 
-    def validate(self, parameters, pictures: np.ndarray) -> list[dict]:
+    def validate(self, parameters, pictures: np.ndarray, *, quantized: bool = True) -> list[dict]:
         """Ideal rate and PSNR (mean over pictures of one size) at every truncation point."""
         coefficients = analysis(jnp.asarray(pad_to_blocks(pictures, self.recipe.block), jnp.float32), self.recipe.block)
         pixels = pictures.shape[1] * pictures.shape[2]
-        evaluate, rows, bpp = jax.jit(self.terms), [], 0.0
+        evaluate, rows, bpp, waiting = jax.jit(partial(self.terms, quantized=quantized)), [], 0.0, 0.0
+        halving = [step.halving for step in self.schedule.steps] + [False]
         for step in range(self.network.steps + 1):
-            rates, psnr = [], []
+            rates, later, psnr = [], [], []
             for one in coefficients:
                 terms = evaluate(parameters, one[None], jnp.full((1,), step), jax.random.key(step))
                 # Orthonormality gives the error in pixels, up to clipping to [0, 255] and the padding.
                 psnr.append(10 * np.log10(255**2 / float(terms.squared_error[0])))
                 rates.append(float(terms.rate_bits[0]) / pixels)
+                later.append(float(terms.halving_bits[0]) / pixels)
             rows.append({"sent": step, "bpp": round(bpp, 5), "psnr_db": round(float(np.mean(psnr)), 4)})
-            bpp += float(np.mean(rates))
+            bpp += waiting if halving[step] else float(np.mean(rates))
+            waiting = 0.0 if halving[step] else waiting + float(np.mean(later))
         return rows
 
 
@@ -229,7 +253,7 @@ def fit(
     state = trainer.init()
     if start_from:
         state = trainer.start(jax.tree.map(jnp.array, start_from.parameters))
-    update = jax.jit(trainer.update, donate_argnums=0)
+    update = jax.jit(trainer.update, static_argnames="quantized", donate_argnums=0)
     last = min(recipe.steps, stop_after or recipe.steps)
 
     def crops(step: int) -> tuple[np.ndarray, ...]:
@@ -245,7 +269,7 @@ def fit(
             for step in range(first, last):
                 batch = coming.result()
                 coming = worker.submit(crops, step + 1)
-                state, loss = update(state, batch)
+                state, loss = update(state, batch, quantized=step >= recipe.quantize_from)
                 bar.update()
                 done = step + 1
                 if done % 50 == 0 or done == last:
@@ -258,7 +282,7 @@ def fit(
                     manager.save(done, args=ocp.args.StandardSave(_copy(state)))
                 if done % validate_every == 0 or done == last:
                     for title, images in validation.items():
-                        rows = trainer.validate(state.average, images)
+                        rows = trainer.validate(state.average, images, quantized=done >= recipe.quantize_from)
                         _append(folder / "validation.csv", [{"step": done, "set": title, **row} for row in rows])
         manager.wait_until_finished()
     return Model.from_training(schedule=schedule, network=trainer.network, parameters=state.average, name=name)

@@ -1,0 +1,192 @@
+"""Encode here, decode there: do streams survive every change of configuration?
+
+    python benchmarks/portability.py SHARED [--count 1000] [--out benchmarks/results/portability.md]
+
+SHARED is the folder with `data/`. A thousand 64 x 64 pictures (val64, and crops of photos_val) are encoded in every
+configuration, each in a process of its own, and all streams are compared byte by byte; then every configuration decodes
+them, and the decoded states are compared integer by integer. If all streams are equal and all states are, every pair of
+encoder and decoder works. The same for the float twin, the same network evaluated in floating point and rounded at
+its outputs, as learned codecs do it: its streams of the first configuration are decoded in every other. A stream counts
+as broken if the state differs or the decoder reports damage.
+"""
+
+import argparse
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uqdm import network as networks
+from uqdm.context import channel_range
+from uqdm.data import load_pictures
+from uqdm.decoder import Decoder
+from uqdm.errors import StreamError
+from uqdm.model import Model, load_model
+from uqdm.schedule import phase_classes
+from uqdm.state import refer
+
+XLA = "XLA_FLAGS"
+CONFIGURATIONS: dict[str, dict[str, str]] = {
+    "batches of 8": {},
+    "one at a time": {"BATCH": "1"},
+    "one thread": {"CORES": "1"},
+    "without jit": {"JAX_DISABLE_JIT": "1"},
+    "SSE4.2": {XLA: "--xla_cpu_max_isa=SSE4_2"},
+    "AVX2": {XLA: "--xla_cpu_max_isa=AVX2"},
+    "AVX512": {XLA: "--xla_cpu_max_isa=AVX512"},
+    "fast-math": {XLA: "--xla_cpu_enable_fast_math=true"},
+    "Eigen on one thread": {XLA: "--xla_cpu_multi_thread_eigen=false"},
+    "no optimisation": {XLA: "--xla_backend_optimization_level=0"},
+    "products of patches": {"CONVOLUTION": "patches"},
+    "products in int32": {"CONVOLUTION": "integers"},
+    "GPU": {"JAX_PLATFORMS": "cuda"},
+}
+
+
+class FloatTwin(Model):
+    """The network as it was trained, in floating point; only its outputs are rounded."""
+
+    def reference(self, units, step):
+        bands = self._bands[step]
+        parameters = jax.device_put(self.parameters)
+        classes = jnp.asarray(phase_classes(*units.shape[1:3]))
+        location, log2_scale = _outputs(self.network, parameters, jnp.asarray(units), classes, jnp.int32(step))
+        first, last = channel_range(bands)
+        return np.asarray(location)[..., first:last], np.asarray(log2_scale)[..., first:last], first
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _outputs(config, parameters, units, classes, step):
+    state = networks.State(units.astype(jnp.float32), classes, jnp.broadcast_to(step, units.shape[:1]))
+    outputs = networks.apply(config, parameters, state, quantized=False)
+    return tuple(jnp.round(64 * x).astype(jnp.int16) for x in (outputs.location, outputs.log2_scale))
+
+
+def pictures(shared: Path, count: int) -> list[np.ndarray]:
+    """val64, then crops of photos_val."""
+    chosen = load_pictures(shared / "data" / "val64.npz")[:count]
+    photographs, rng = load_pictures(shared / "data" / "photos_val"), np.random.default_rng(0)
+    while len(chosen) < count:
+        photograph = photographs[rng.integers(len(photographs))]
+        top, left = (int(rng.integers(side - 63)) for side in photograph.shape[:2])
+        chosen.append(photograph[top : top + 64, left : left + 64])
+    return chosen
+
+
+def states_of(streams: list[bytes], model: Model, batch: int) -> list[str]:
+    """Digest of the state that each stream decodes to, or what was wrong."""
+    digests = []
+    for start in range(0, len(streams), batch):
+        decoders = [Decoder(data, model=model) for data in streams[start : start + batch]]
+        results = [""] * len(decoders)
+        while going := [i for i, result in enumerate(results) if not result]:
+            step = decoders[going[0]].step
+            if step < model.steps:
+                refer(model, [decoders[i].state for i in going], step)
+            for i in going:
+                decoders[i].referred()
+                try:
+                    if not decoders[i].advance():
+                        results[i] = hashlib.sha256(decoders[i].state.midpoint.tobytes()).hexdigest()
+                except StreamError:
+                    results[i] = "damaged"
+        digests += results
+    return digests
+
+
+def work(job: str, folder: Path, target: Path) -> None:
+    """In a process of one configuration: encodes the pictures, or decodes the streams, found in `folder`."""
+    from uqdm.codec import encode_batch
+
+    batch, convolution = int(os.environ.get("BATCH", "8")), os.environ.get("CONVOLUTION")
+    kind = FloatTwin if job.startswith("twin") else Model
+    model = kind(arrays=load_model().arrays, convolution=convolution)
+    if job.endswith("encode"):
+        chosen = np.load(folder / "pictures.npy")
+        groups = (chosen[start : start + batch] for start in range(0, len(chosen), batch))
+        result = [data for group in groups for data in encode_batch(list(group), model=model)]
+        target.write_bytes(b"".join(len(data).to_bytes(4, "big") + data for data in result))
+    else:
+        streams, data = [], (folder / f"{job.removesuffix('decode')}streams").read_bytes()
+        while data:
+            size = int.from_bytes(data[:4], "big")
+            streams.append(data[4 : 4 + size])
+            data = data[4 + size :]
+        target.write_text("\n".join(states_of(streams, model, batch)))
+
+
+def run(job: str, name: str, folder: Path) -> tuple[bytes, float] | None:
+    """What a configuration makes of a job, and its seconds; None where it cannot be had here."""
+    target = folder / "result"
+    target.unlink(missing_ok=True)
+    settings = dict(CONFIGURATIONS[name])
+    command = [sys.executable, __file__, str(folder), "--job", job, "--out", str(target)]
+    if cores := settings.pop("CORES", None):
+        command = ["taskset", "--cpu-list", f"0-{int(cores) - 1}", *command]
+    began = time.perf_counter()
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, check=False)
+    if done.returncode:
+        print(f"{name}: not to be had here ({done.stderr.decode().strip().splitlines()[-1][:100]})", file=sys.stderr)
+        return None
+    return target.read_bytes(), time.perf_counter() - began
+
+
+def main() -> None:
+    """Prints and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--only", nargs="+", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "portability.md")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.job:
+        work(options.job, options.shared, options.out)
+        return
+    lines = [
+        f"{options.count} pictures of 64 x 64; {os.cpu_count()} cores, jax {jax.__version__}, numpy {np.__version__}\n",
+        "| configuration | streams equal | states equal | float twin broken | seconds (encode, decode) |",
+        "|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        np.save(folder / "pictures.npy", np.stack(pictures(options.shared, options.count)))
+        expected: dict[str, list[str]] = {}
+        for name in options.only:
+            results: dict[str, tuple[bytes, float] | None] = {}
+            for kind in ("", "twin-"):
+                if not (folder / f"{kind}streams").exists():
+                    made = run(f"{kind}encode", name, folder)
+                    if made is None:
+                        break
+                    (folder / f"{kind}streams").write_bytes(made[0])
+                    results[f"{kind}encode"] = made
+                elif not kind:
+                    results["encode"] = run("encode", name, folder)
+                results[f"{kind}decode"] = run(f"{kind}decode", name, folder)
+            done = {job: result for job, result in results.items() if result}
+            if len(done) < len(results) or len(done) < 3:
+                continue
+            same = "all" if done["encode"][0] == (folder / "streams").read_bytes() else "NO"
+            equal = []
+            for kind in ("", "twin-"):
+                states = done[f"{kind}decode"][0].decode().split("\n")
+                first = expected.setdefault(kind, states)
+                equal.append(sum(a == b != "damaged" for a, b in zip(states, first, strict=True)))
+            seconds = f"{done['encode'][1]:.0f}, {done['decode'][1]:.0f}"
+            lines.append(f"| {name} | {same} | {equal[0]} | {options.count - equal[1]} | {seconds} |")
+            print(lines[-1], flush=True)
+    options.out.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Makes a trained model the one that comes with the package.
+
+    python experiments/ship_model.py photo.npz
+
+Writes `uqdm/models/photo.npz`, what `uqdm doctor` compares with (`photo.json`), and, where the model is new, golden
+streams under `tests/golden/`. Golden streams that are there already belong to models that were shipped before: they
+must decode for ever, and are never overwritten.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from uqdm import doctor
+from uqdm.codec import encode
+from uqdm.decoder import Decoder
+from uqdm.images import read_picture, write_picture
+from uqdm.model import Model
+
+ROOT = Path(__file__).parents[1]
+PHOTOGRAPH = ROOT / "experiments" / "pictures" / "kodim23.webp"
+
+
+def golden_cases() -> dict[str, tuple[np.ndarray, int, float, int | None]]:
+    """Picture, seed, tau and truncation of every golden stream."""
+    photograph = read_picture(PHOTOGRAPH.read_bytes())
+    crop = photograph[200:264, 120:184]
+    rng = np.random.Generator(np.random.Philox(3))
+    return {
+        "1x1": (np.array([[[200, 30, 90]]], np.uint8), 0, 0.0, None),
+        "7x5_noise": (rng.integers(0, 256, (5, 7, 3), dtype=np.uint8), 5, 0.0, None),
+        "64x64": (crop, 0, 0.0, None),
+        "64x64_last_seed": (crop, 2**32 - 1, 0.25, None),
+        "64x64_cut": (crop, 1, 0.0, 900),
+        "120x72": (photograph[100:172, 300:420], 0, 0.3, None),
+        "120x72_cut": (photograph[100:172, 300:420], 77, 0.0, 2500),
+        "33x200": (photograph[10:43, 0:200], 123456789, 0.5, None),
+    }
+
+
+def make_golden(model: Model, folder: Path) -> None:
+    """Writes streams, the pictures they decode to, and digests of their states."""
+    folder.mkdir(parents=True)
+    facts = {}
+    for name, (picture, seed, tau, cut) in golden_cases().items():
+        data = encode(picture, tau, model=model, seed=seed)[:cut]
+        decoder = Decoder(data, model=model)
+        while decoder.advance():
+            pass
+        state = hashlib.sha256(decoder.state.midpoint.astype("<i4").tobytes()).hexdigest()
+        facts[name] = {"steps": decoder.step, "state": state}
+        (folder / f"{name}.uqdm").write_bytes(data)
+        (folder / f"{name}.png").write_bytes(write_picture(decoder.picture(), ".png"))
+    (folder / "states.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def main() -> None:
+    """Ships."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    model = Model.from_bytes(parser.parse_args().model.read_bytes())
+    folder = ROOT / "uqdm" / "models"
+    (folder / "photo.npz").write_bytes(model.to_bytes())
+    stream = encode(read_picture(PHOTOGRAPH.read_bytes())[200:232, 120:152], 0.4, model=model)
+    stored = {
+        "model": model.id.hex(),
+        "elementwise": doctor.elementwise(),
+        "network": doctor.network(model),
+        "stream": stream.hex(),
+        "state": doctor.stream(model, stream),
+    }
+    (folder / "photo.json").write_text(json.dumps(stored, indent=1) + "\n")
+    golden = ROOT / "tests" / "golden" / model.id[:4].hex()
+    if not golden.exists():
+        make_golden(model, golden)
+    print(f"model {model.id[:4].hex()}, {len(model.to_bytes()) / 2**20:.2f} MiB; golden streams in {golden}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Nothing between the bytes of a stream and what they mean may depend on the machine (docs/format.md)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from uqdm import integer
+from uqdm import network as networks
+from uqdm.process import LevelTables
+from uqdm.schedule import phase_classes
+
+STRUCTURE = {
+    "broadcast_in_dim", "concatenate", "dynamic_slice", "gather", "iota", "jit", "pad", "pjit", "reshape", "rev",
+    "select_n", "slice", "squeeze", "stack", "transpose",
+}  # fmt: skip
+"""They move numbers."""
+ARITHMETIC = {
+    "abs", "add", "and", "clamp", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "neg", "or",
+    "shift_right_arithmetic", "sign", "sub",
+}  # fmt: skip
+"""Exact for integers."""
+SUMS_OF_PRODUCTS = {"conv_general_dilated", "dot_general"}
+"""Exact for integers in float32 while sums stay below 2^24, which `integer.check` proves."""
+CASTS = {"bitcast_convert_type", "convert_element_type"}
+
+
+def inexact(jaxpr) -> set[str]:
+    """Primitives of a program that need not give the same everywhere, as name(dtypes)."""
+    found = set()
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        dtypes = [v.aval.dtype for v in (*equation.invars, *equation.outvars)]
+        integers = all(jnp.issubdtype(dtype, jnp.integer) or dtype == np.dtype(bool) for dtype in dtypes)
+        good = name in STRUCTURE | SUMS_OF_PRODUCTS | CASTS or (name in ARITHMETIC and integers)
+        if name == "convert_element_type" and not integers:
+            good = {d for d in dtypes if jnp.issubdtype(d, jnp.floating)} == {np.dtype(np.float32)}
+        if not good:
+            found.add(f"{name}({', '.join(map(str, dtypes))})")
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            if hasattr(value, "jaxpr"):
+                value = value.jaxpr
+            if hasattr(value, "eqns"):
+                found |= inexact(value)
+    return found
+
+
+def programme(model, evaluate, bands, convolution):
+    arrays = {
+        name: jnp.asarray(array.astype(np.float32) if name.endswith("/kernel") else array)
+        for name, array in model.integers.items()
+    }
+    units, classes = jnp.zeros((2, 3, 4, model.network.channels), jnp.int8), jnp.asarray(phase_classes(3, 4))
+
+    def run(arrays, units, step):
+        return evaluate(model.network, arrays, units, classes, step, bands=bands, convolution=convolution)
+
+    return jax.make_jaxpr(run)(arrays, units, jnp.int32(0)).jaxpr
+
+
+@pytest.mark.parametrize("convolution", integer.CONVOLUTIONS)
+@pytest.mark.parametrize("bands", [range(0, 2), range(2, 4), range(0, 4)])
+def test_the_coding_path_is_made_of_exact_primitives(tiny_model, bands, convolution):
+    assert inexact(programme(tiny_model, integer.evaluate, bands, convolution)) == set()
+
+
+def put_back(operation):
+    """The integer network with a floating-point operation in it."""
+
+    def evaluate(config, arrays, units, classes, step, **options):
+        location, log2_scale = integer.evaluate(config, arrays, units, classes, step, **options)
+        return operation(location.astype(jnp.float32)), log2_scale
+
+    return evaluate
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [
+        (lambda x: x * 0.3, "mul"),
+        (lambda x: x + 0.3, "add"),
+        (lambda x: x / 3.0, "div"),
+        (jnp.exp, "exp"),
+        (jnp.tanh, "tanh"),
+        (jnp.log, "log"),
+        (jnp.round, "round"),
+        (jax.lax.rsqrt, "rsqrt"),
+        (lambda x: x.astype(jnp.bfloat16), "convert_element_type"),
+        (lambda x: jnp.sum(x, axis=-1), "reduce_sum"),
+    ],
+)
+def test_a_float_operation_put_back_is_found(tiny_model, operation, name):
+    found = inexact(programme(tiny_model, put_back(operation), range(0, 4), "convolution"))
+    assert {entry.split("(")[0] for entry in found} == {name}
+
+
+def test_the_float_twin_is_found(tiny_model):
+    def evaluate(config, arrays, units, classes, step, **options):
+        state = networks.State(units.astype(jnp.float32), classes, jnp.broadcast_to(step, (2,)))
+        outputs = networks.apply(config, jax.device_put(tiny_model.parameters), state, quantized=False)
+        return jnp.round(64 * outputs.location).astype(jnp.int16), jnp.round(64 * outputs.log2_scale).astype(jnp.int16)
+
+    found = {entry.split("(")[0] for entry in inexact(programme(tiny_model, evaluate, range(0, 4), "convolution"))}
+    assert found >= {"mul", "add", "div", "round"}
+
+
+@pytest.fixture(scope="module")
+def states(tiny_model):
+    rng = np.random.default_rng(0)
+    shape = (8, 5, 4, tiny_model.network.channels)
+    return (rng.integers(-127, 128, shape) * (rng.random(shape) < 0.4)).astype(np.int8)
+
+
+def test_every_way_to_convolve_gives_the_same(tiny_model, states):
+    from uqdm.model import Model
+
+    for step in (0, 5, 9):
+        expected = tiny_model.reference(states, step)
+        for name in integer.CONVOLUTIONS:
+            got = Model(arrays=tiny_model.arrays, convolution=name).reference(states, step)
+            for a, b in zip(got, expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_batches_strips_and_compilation_change_nothing(tiny_model, states, monkeypatch):
+    step = 9
+    expected = tiny_model.reference(states, step)[:2]
+    one_by_one = [tiny_model.reference(state[None], step)[:2] for state in states]
+    with jax.disable_jit():
+        eager = tiny_model.reference(states[:2], step)[:2]
+    for i in range(2):
+        np.testing.assert_array_equal(np.concatenate([one[i] for one in one_by_one]), expected[i])
+        np.testing.assert_array_equal(eager[i], expected[i][:2])
+    tall = np.concatenate(list(states), axis=0)[None]
+    whole = tiny_model.reference(tall, step)[:2]
+    monkeypatch.setattr("uqdm.model._STRIP_CELLS", 40)
+    for a, b in zip(tiny_model.reference(tall, step)[:2], whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_integer_network_is_near_the_one_that_was_trained(tiny_model, states):
+    """Within the rounding of outputs and multipliers: a 64th, and a percent of large ones."""
+    state = networks.State(
+        jnp.asarray(states, jnp.float32), jnp.asarray(phase_classes(5, 4)), jnp.full((len(states),), 5)
+    )
+    trained = networks.apply(tiny_model.network, jax.device_put(tiny_model.parameters), state, quantized=True)
+    a, b, first = tiny_model.reference(states, 5)
+    for got, exact in ((a, trained.location), (b, trained.log2_scale)):
+        exact = np.asarray(exact)[..., first : first + got.shape[-1]] * 64
+        assert np.abs(got - exact).mean() < 0.6
+        np.testing.assert_allclose(got, exact, rtol=0.03, atol=4)
+
+
+def test_references_are_the_integers_of_the_documentation(tiny_model):
+    """Eqs. 3 to 5 of uqdm.process in Python's integers, for large and small numbers of both signs."""
+    tables, rng = tiny_model.levels, np.random.default_rng(0)
+    level, channel = rng.integers(0, 4, 200), rng.integers(0, 192, 200)
+    a, b = rng.integers(-1024, 1025, 200).astype(np.int16), rng.integers(-448, 449, 200).astype(np.int16)
+    origin = rng.integers(-(2**20), 2**20, 200).astype(np.int32)
+    location, scale_class = tables.reference(level, channel, origin, a, b)
+    doubled, sign = 2 * origin, np.sign(origin)
+    units = tables.input(2, channel, sign, doubled)
+    for i in range(200):
+        std, gain = int(tables.std[level[i], channel[i]]), int(tables.input_gain[2, channel[i]])
+        assert location[i] == int(origin[i]) + (int(a[i]) * std + 2**15) // 2**16
+        assert scale_class[i] == (int(b[i]) + int(tables.log2_scale[level[i], channel[i]]) + 4) // 8
+        magnitude = (abs(int(doubled[i])) * gain + 2**31) // 2**32
+        assert units[i] == sign[i] * min(127, max(1, magnitude))
+
+
+def test_level_tables_follow_their_definition(tiny_model):
+    """Up to the rounding of prior deviations to float32, which the file holds."""
+    again = LevelTables.of_schedule(tiny_model.schedule)
+    for name, table in again.to_arrays().items():
+        np.testing.assert_allclose(table, tiny_model.levels.to_arrays()[name], rtol=1e-6, atol=1)
+
+
+def test_logarithms_are_those_of_straight_lines():
+    sums = np.array([0, 1, 3276, 3277, 65536, 65537, 2**20 + 5, 2**24 - 1, 2**30], np.int32)
+    raised = np.clip(sums, 0, 2**24 - 1 - 3277).astype(np.int64) + 3277
+    exponent = np.array([int(v).bit_length() - 1 for v in raised])
+    expected = ((exponent - 16) << 10) + (((raised - (1 << exponent)) << 10) >> exponent)
+    np.testing.assert_array_equal(np.asarray(integer.log2_of_sum(jnp.asarray(sums))), expected)
+    np.testing.assert_allclose(expected / 1024, np.log2(raised / 65536), atol=0.09)
+
+
+def test_probes_find_an_inexact_convolution(monkeypatch):
+    """As Winograd's or Fourier's would be: right but for rounding."""
+    right = integer.CONVOLUTIONS["convolution"]
+    monkeypatch.setitem(integer.CONVOLUTIONS, "convolution", lambda x, kernel: right(x * 1.1, kernel / 1.1))
+    monkeypatch.setattr(integer, "proven_convolution", integer.proven_convolution.__wrapped__)
+    assert not integer.probe("convolution")
+    assert integer.proven_convolution() == "patches"
+    monkeypatch.setitem(integer.CONVOLUTIONS, "patches", lambda x, kernel: right(x * 1.1, kernel / 1.1))
+    assert integer.proven_convolution() == "integers"
+    monkeypatch.setitem(integer.CONVOLUTIONS, "integers", lambda x, kernel: right(x, kernel) + 1)
+    with pytest.raises(RuntimeError, match="sums of integers are wrong on this backend"):
+        integer.proven_convolution()

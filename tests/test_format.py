@@ -1,0 +1,86 @@
+"""docs/format.md is complete: a decoder written from it alone gives the same states."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from pictures import make_picture
+from plain_decoder import decode_state
+
+import uqdm
+from uqdm.decoder import Decoder
+from uqdm.model import Model
+from uqdm.network import NetworkConfig, init
+from uqdm.schedule import Schedule
+from uqdm.transform import layout
+
+FOLDERS = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
+
+
+def assert_same_state(data: bytes, model: Model) -> None:
+    decoder = Decoder(data, model=model)
+    while decoder.advance():
+        pass
+    midpoints, steps = decode_state(data, dict(model.arrays))
+    assert steps == decoder.step
+    np.testing.assert_array_equal(midpoints, decoder.state.midpoint)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_plain_decoder_reads_golden_streams(folder):
+    model = uqdm.load_model()
+    for name in json.loads((folder / "states.json").read_text()):
+        assert_same_state((folder / f"{name}.uqdm").read_bytes(), model)
+
+
+def extreme_model(block: int, phases: tuple[tuple[int, int], ...], size: float) -> Model:
+    """Random weights, large enough for every limit of the network to be met."""
+    channels = layout(block)
+    prior_std = 200.0 / (1 + channels.band) / (1 + (channels.colour > 0))
+    schedule = Schedule(block=block, finest_width=3.0, phases=phases, prior_std=tuple(prior_std.tolist()))
+    network = NetworkConfig(block=block, steps=len(schedule.steps), width=16, blocks=2, local_width=8)
+    keys = iter(jax.random.split(jax.random.key(block), 100))
+    parameters = jax.tree.map(
+        lambda leaf: leaf * (1 + size) + size * jax.random.normal(next(keys), leaf.shape),
+        init(network, jax.random.key(0)),
+    )
+    for name in ("ceilings", "local_ceilings"):
+        parameters[name] = np.maximum(np.abs(parameters[name]), 0.5)
+    return Model.from_training(schedule=schedule, network=network, parameters=parameters, name="extreme")
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0])
+@pytest.mark.parametrize(
+    ("block", "phases"),
+    [
+        (2, ((1, 0), (2, 1), (4, 0))),
+        (4, ((2, 0), (0, 1), (1, 0), (0, 2), (1, 0))),
+        (8, ((4, 0), (2, 4), (0, 0), (2, 2), (1, 0))),
+    ],
+)
+@pytest.mark.slow
+def test_the_plain_decoder_reads_streams_of_extreme_models(block, phases, size):
+    model = extreme_model(block, phases, size)
+    rng = np.random.default_rng(block)
+    noise = rng.integers(0, 256, (21, 30, 3), dtype=np.uint8)
+    for picture, seed in ((make_picture(40, 33), 2**32 - 1), (noise, 3), (noise[:3, :1], 0)):
+        data = uqdm.encode(picture, model=model, seed=seed)
+        for cut in (len(data), max(30, len(data) * 2 // 3), max(30, len(data) // 3)):
+            assert_same_state(data[:cut], model)
+        assert np.array_equal(uqdm.decode(data, model=model).shape, picture.shape)
+
+
+def test_the_plain_decoder_refuses_what_the_document_refuses(tiny_model):
+    data = uqdm.encode(make_picture(16, 16), model=tiny_model)
+    arrays = dict(tiny_model.arrays)
+    for wrong, message in (
+        (b"", "magic"),
+        (b"\x89" + data[1:], "magic"),
+        (data[:3] + b"\x01" + data[4:], "version"),
+        (data[:4] + b"none" + data[8:], "CRC"),
+        (data[:-2] + bytes([data[-2] ^ 255]) + data[-1:], "check value|code word|too large"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            decode_state(wrong, arrays)

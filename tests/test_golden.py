@@ -1,0 +1,32 @@
+"""Streams made by released versions decode for ever, to the same states."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import uqdm
+from uqdm.decoder import Decoder
+from uqdm.images import read_picture
+
+FOLDERS = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
+CASES = [(folder, name) for folder in FOLDERS for name in json.loads((folder / "states.json").read_text())]
+
+
+def test_there_are_golden_streams_of_the_shipped_model():
+    assert uqdm.load_model().id[:4].hex() in {folder.name for folder in FOLDERS}
+
+
+@pytest.mark.parametrize(("folder", "name"), CASES, ids=lambda value: getattr(value, "name", value))
+def test_golden_streams_decode_to_their_states(folder, name):
+    expected = json.loads((folder / "states.json").read_text())[name]
+    decoder = Decoder((folder / f"{name}.uqdm").read_bytes())
+    while decoder.advance():
+        pass
+    assert decoder.step == expected["steps"]
+    assert hashlib.sha256(decoder.state.midpoint.astype("<i4").tobytes()).hexdigest() == expected["state"]
+    # How a picture is made of a state may be rounded differently elsewhere.
+    stored = read_picture((folder / f"{name}.png").read_bytes())
+    assert np.abs(decoder.picture().astype(int) - stored.astype(int)).max() <= 1

@@ -1,0 +1,96 @@
+"""Is this machine fit to exchange streams with others? What `uqdm doctor` looks at.
+
+Streams mean the same everywhere if integers are computed as integers (docs/format.md). Four things are tried on the
+default backend: convolutions against 64-bit integers, elementwise arithmetic against stored results, the network of
+the shipped model on a stored state, and the decoding of a stored stream.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator
+from importlib import resources
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uqdm import integer
+from uqdm.decoder import Decoder
+from uqdm.model import Model, load_model
+
+__all__ = ["Finding", "examine", "facts"]
+
+
+class Finding(NamedTuple):
+    """Result of one trial."""
+
+    what: str
+    good: bool
+    needed: bool
+    """Whether streams are unsafe if this is not good."""
+    detail: str
+
+
+def facts() -> str:
+    """The machine in one line."""
+    device = jax.devices()[0]
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{system}, jax {jax.__version__}, numpy {np.__version__}; {device.platform}: {device.device_kind}"
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of integers, as little-endian int64."""
+    joined = b"".join(np.asarray(array).astype("<i8").tobytes() for array in arrays)
+    return hashlib.sha256(joined).hexdigest()[:16]
+
+
+def elementwise() -> str:
+    """Digest of rescaled integers and logarithms (uqdm.integer, Eq. 1 and Q10 logarithm)."""
+    values = jnp.asarray((np.arange(-4096, 4096, dtype=np.int64) * 4093).astype(np.int32))
+    rescaled = jax.jit(lambda x: (x * 61 + 12345) >> 13)(values)
+    logarithms = jax.jit(integer.log2_of_sum)(jnp.abs(values))
+    return digest(np.asarray(rescaled), np.asarray(logarithms))
+
+
+def network(model: Model) -> str:
+    """Digest of the outputs of a model's network for made-up states of 5 x 7 blocks at every step that asks it."""
+    rng = np.random.Generator(np.random.Philox(7))
+    outputs = []
+    for step, about in enumerate(model.schedule.steps):
+        if not about.halving and step % 5 == 0:
+            units = rng.integers(-127, 128, (1, 5, 7, model.network.channels)) >> rng.integers(0, 9)
+            outputs += model.reference(units.astype(np.int8), step)[:2]
+    return digest(*outputs)
+
+
+def stream(model: Model, data: bytes) -> str:
+    """Digest of the state that a stream decodes to."""
+    decoder = Decoder(data, model=model)
+    while decoder.advance():
+        pass
+    return digest(decoder.state.midpoint)
+
+
+def examine() -> Iterator[Finding]:
+    """All trials, one after the other."""
+    chosen = integer.proven_convolution()
+    for name in integer.CONVOLUTIONS:
+        good = integer.probe(name)
+        used = "used here" if name == chosen else "a slower way out" if good else "not used"
+        yield Finding(
+            f"sums of products: {name}", good, name == chosen, "exact, " + used if good else "not exact, " + used
+        )
+    folder = resources.files("uqdm") / "models"
+    stored = json.loads((folder / "photo.json").read_text())
+    model = load_model()
+
+    def compared(what: str, found: str, expected: str) -> Finding:
+        equal = found == expected
+        return Finding(what, equal, True, "as stored" if equal else f"got {found}, stored is {expected}")
+
+    yield compared("elementwise integers", elementwise(), stored["elementwise"])
+    yield compared("model file", model.id.hex(), stored["model"])
+    yield compared("network", network(model), stored["network"])
+    yield compared("stored stream", stream(model, bytes.fromhex(stored["stream"])), stored["state"])

@@ -1,0 +1,399 @@
+"""The network of `uqdm.network` in integers: equal to the last bit wherever it is evaluated.
+
+Everything between the bytes of a stream and what they mean is integer arithmetic. Convolutions run as ordinary
+float32 convolutions on integers: all partial sums stay below 2^24, where float32 is exact in any order, so that they
+are as fast as any other and give the same result on every backend that computes sums of products. A backend may do
+something else (Winograd's and Fourier's convolutions round), so `proven_convolution` tries before anything is coded,
+and falls back to products with matrices of patches, and in the end to those in int32. Everything else is int32.
+
+Fixed point. x = q / 2^f is written Qf. Multiplying by a real number r means
+
+    rescale(x; M, B, s) = floor((x M + B) / 2^s),      M = round(r 2^s),                              (1)
+
+with B holding 2^(s-1) for rounding to nearest, and a bias if there is one; M is chosen per output channel as precise as
+|x M + B| < 2^31 allows for the largest |x| that can occur.
+
+    input       units of 1/16 standard deviation, |u| <= 127                                  int8
+    stream      Q8, clipped to +-(2^15 - 1)
+    activation  0 ... 255, units of ceiling / 255
+    outputs     location a and log2-scale b of uqdm.process, Q6, |a| <= 2^10, |b| <= 7 2^6     int16
+
+The context's two sums S (uqdm.network, Eq. 1) are Q16, limited to 0 ... 2^24 - 1; their logarithm is Q10, read off the
+exponent and the first 10 bits of the mantissa of S as a float32, which is exact.
+"""
+
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from uqdm.context import (
+    SUMS,
+    bands_of,
+    channel_range,
+    local_features,
+    pack_bands,
+    signed_neighbours,
+    sums_of_magnitudes,
+)
+from uqdm.network import (
+    ACTIVATION_LIMIT,
+    INPUT_LIMIT,
+    INPUT_UNITS,
+    LEAST_SUM,
+    MAGNITUDE_LIMIT,
+    SUM_LIMIT,
+    TRUNK_MAGNITUDE_LIMIT,
+    VALUE_LIMIT,
+    NetworkConfig,
+    Parameters,
+    band_weights,
+    kernel_scales,
+    kernel_steps,
+    weighted_sum,
+)
+
+__all__ = ["CONVOLUTIONS", "Bands", "check", "evaluate", "from_parameters", "probe", "proven_convolution"]
+
+OUTPUT_BITS = 6
+"""Fractional bits of outputs."""
+LOCATION_LIMIT = 16 << OUTPUT_BITS
+LOG2_SCALE_LIMIT = 7 << OUTPUT_BITS
+
+_STREAM_BITS = 8
+_STREAM_LIMIT = 2**15 - 1
+_SUM_BITS, _LOG_BITS, _GAIN_BITS, _VALUE_BITS = 16, 10, 10, 12
+_LEAST = round(LEAST_SUM * 2**_SUM_BITS)
+
+IntegerArrays = Mapping[str, np.ndarray]
+Bands = range
+"""Indices of neighbouring bands, coarsest first."""
+
+
+def _rescaling(real: np.ndarray, largest: np.ndarray | int, bias: np.ndarray | float = 0.0) -> dict[str, np.ndarray]:
+    """M, B and s of Eq. 1 for |x| <= largest; `bias` may have axes in front of those of `real`."""
+    real, bias = np.asarray(real, np.float64), np.asarray(bias, np.float64)
+    extra = tuple(range(max(0, bias.ndim - real.ndim)))
+    need = np.maximum(np.abs(real) * largest, np.max(np.abs(bias), axis=extra))
+    # |x M| and |B| each below 2^30 leave room for both.
+    shift = np.clip(np.floor(30 - np.log2(np.maximum(need, 2.0**-8) * 1.02)), 4, 30)
+    return {
+        "multiplier": np.rint(real * 2**shift).astype(np.int32),
+        "offset": np.rint(bias * 2**shift + 2 ** (shift - 1)).astype(np.int32),
+        "shift": shift.astype(np.int8),
+    }
+
+
+def from_parameters(config: NetworkConfig, parameters: Parameters) -> dict[str, np.ndarray]:
+    """Integers of trained parameters, computed in double precision; what a model file stores.
+
+    Args:
+      config: shape of the network.
+      parameters: trained with rounding (uqdm.train).
+
+    Returns:
+      Flat dictionary of arrays; kernels are int8.
+    """
+    p = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: np.asarray(leaf, np.float32 if path[-1].key == "kernel" else np.float64), parameters
+    )
+    ceiling, kind = p["ceilings"], config.kind
+    arrays: dict[str, np.ndarray] = {}
+
+    def put(name, table):
+        arrays.update({f"{name}/{part}": array for part, array in table.items()})
+
+    def kernel(name, leaf, largest_input):
+        """Stores a kernel; the step size and the largest sum per output channel."""
+        step, steps = np.asarray(kernel_scales(jnp.asarray(leaf)), np.float64), kernel_steps(leaf)
+        arrays[f"{name}/kernel"] = steps
+        return step.reshape(-1), np.abs(steps.astype(np.int64)).sum((0, 1, 2)) * largest_input
+
+    step, largest = kernel("entry", p["entry"]["kernel"], INPUT_LIMIT)
+    put("entry", _rescaling(step / INPUT_UNITS * 2**_STREAM_BITS, largest, p["entry_bias"] * 2**_STREAM_BITS))
+    for i in range(config.blocks):
+        before, inside = ceiling[2 * i], ceiling[2 * i + 1]
+        gain = p["gains"][i] / before * (ACTIVATION_LIMIT / 2**_STREAM_BITS)
+        put(f"activation_{i}", _rescaling(gain, _STREAM_LIMIT))
+        step, largest = kernel(f"first_{i}", p[f"first_{i}"]["kernel"], ACTIVATION_LIMIT)
+        put(f"first_{i}", _rescaling(step * before / inside, largest, p["biases"][i] / inside * ACTIVATION_LIMIT))
+        step, largest = kernel(f"second_{i}", p[f"second_{i}"]["kernel"], ACTIVATION_LIMIT)
+        put(f"second_{i}", _rescaling(step * inside / ACTIVATION_LIMIT * 2**_STREAM_BITS, largest))
+    put("hidden", _rescaling(np.full(config.width, ACTIVATION_LIMIT / 2**_STREAM_BITS / ceiling[-1]), _STREAM_LIMIT))
+
+    step, largest = kernel("reference_head", p["reference_head"]["kernel"], ACTIVATION_LIMIT)
+    unit = 2**OUTPUT_BITS
+    gain, bias = (p[f"reference_{name}"][..., kind].reshape(-1, 2 * config.channels) for name in ("gain", "bias"))
+    put("reference_head", _rescaling(step * gain * (ceiling[-1] / ACTIVATION_LIMIT * unit), largest, bias * unit))
+
+    for i, local in enumerate(p["local_ceilings"]):
+        step, largest = kernel(f"local_first_{i}", p[f"local_first_{i}"]["kernel"], VALUE_LIMIT)
+        biases = p["local_biases"][i] * ACTIVATION_LIMIT
+        put(
+            f"local_first_{i}",
+            _rescaling(step / INPUT_UNITS * ACTIVATION_LIMIT / local[0], largest, biases[0] / local[0]),
+        )
+        step, largest = kernel(f"local_second_{i}", p[f"local_second_{i}"]["kernel"], ACTIVATION_LIMIT)
+        put(f"local_second_{i}", _rescaling(step * local[0] / local[1], largest, biases[1] / local[1]))
+        step, largest = kernel(f"local_head_{i}", p[f"local_head_{i}"]["kernel"], ACTIVATION_LIMIT)
+        put(f"local_head_{i}", _rescaling(step * p["local_gains"][i] * (local[1] / ACTIVATION_LIMIT * unit), largest))
+
+    def fixed(values, bits, limit=2**15 - 1):
+        return np.clip(np.rint(values * 2.0**bits), -limit, limit).astype(np.int16 if limit < 2**15 else np.int32)
+
+    weights = p["context_weights"] * np.asarray(SUMS)[:, None] / INPUT_UNITS
+    arrays["context/weights"] = fixed(weights, _SUM_BITS)
+    arrays["context/bias"] = fixed(p["context_bias"], _SUM_BITS, 2**24)
+    arrays["context/gain"] = fixed(p["context_gain"], _GAIN_BITS)
+    arrays["context/values"] = fixed(p["context_values"] * 0.5, _VALUE_BITS)
+    arrays["sign"] = fixed(p["sign_weights"][:, 0], OUTPUT_BITS)
+    arrays["zero_cell"] = fixed(p["zero_cell_bias"], OUTPUT_BITS)
+    check(config, arrays)
+    return arrays
+
+
+_TERM_LIMITS = MAGNITUDE_LIMIT * np.array([1, 2, 2, 4, 16, 1, 9, 2, 2, 4])
+"""Largest terms of `sums_of_magnitudes`."""
+_VALUE_LIMITS = VALUE_LIMIT * np.array([2, 2, 2])
+
+
+def check(config: NetworkConfig, arrays: IntegerArrays) -> None:
+    """Proves that no sum or product of `evaluate` can leave its range.
+
+    Raises:
+      ValueError: one can, or an array is missing or has the wrong type.
+    """
+
+    def demand(holds, what: str) -> None:
+        if not np.all(holds):
+            raise ValueError(f"the integer network is not exact: {what}")
+
+    def array(name: str, dtype) -> np.ndarray:
+        if name not in arrays or arrays[name].dtype != dtype:
+            raise ValueError(f"the integer network lacks {name!r} of type {np.dtype(dtype)}")
+        return arrays[name].astype(np.int64)
+
+    def product(name: str, largest) -> None:
+        multiplier, offset = array(f"{name}/multiplier", np.int32), array(f"{name}/offset", np.int32)
+        shift = array(f"{name}/shift", np.int8)
+        demand((shift >= 4) & (shift <= 30), f"shifts of {name}")
+        demand(np.abs(multiplier) * largest + np.abs(offset) < 2**31, f"products of {name} may overflow")
+
+    def convolution(name: str, largest_input: int) -> None:
+        largest = np.abs(array(f"{name}/kernel", np.int8)).sum((0, 1, 2)) * largest_input
+        demand(largest < SUM_LIMIT, f"sums of {name} may reach 2^24")
+        product(name, largest)
+
+    convolution("entry", INPUT_LIMIT)
+    for i in range(config.blocks):
+        product(f"activation_{i}", _STREAM_LIMIT)
+        convolution(f"first_{i}", ACTIVATION_LIMIT)
+        convolution(f"second_{i}", ACTIVATION_LIMIT)
+        # The stream's clip comes after the sum.
+        reach = np.abs(arrays[f"second_{i}/kernel"].astype(np.int64)).sum((0, 1, 2)) * ACTIVATION_LIMIT
+        reach = reach * np.abs(array(f"second_{i}/multiplier", np.int32)) >> array(f"second_{i}/shift", np.int8)
+        demand(reach < 2**30, f"the stream may overflow in block {i}")
+    product("hidden", _STREAM_LIMIT)
+    convolution("reference_head", ACTIVATION_LIMIT)
+    for i in range(len(config.local_bands)):
+        convolution(f"local_first_{i}", VALUE_LIMIT)
+        convolution(f"local_second_{i}", ACTIVATION_LIMIT)
+        convolution(f"local_head_{i}", ACTIVATION_LIMIT)
+    weights, bias = array("context/weights", np.int16), array("context/bias", np.int32)
+    demand(np.tensordot(np.abs(weights), _TERM_LIMITS, (2, 0)) + np.abs(bias) < 2**30, "sums of the context")
+    gain = array("context/gain", np.int16)
+    demand(np.abs(gain).sum(1) * (24 << _LOG_BITS) < 2**30, "gains of the context")
+    demand(np.tensordot(np.abs(array("context/values", np.int16)), _VALUE_LIMITS, (1, 0)) < 2**30, "values")
+    for name in ("sign", "zero_cell"):
+        array(name, np.int16)
+
+
+def _by_convolution(x: Array, kernel: Array) -> Array:
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+
+
+def _by_patches(x: Array, kernel: Array) -> Array:
+    side, margin = kernel.shape[0], kernel.shape[0] // 2
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    places = [(row, column) for row in range(side) for column in range(side)]
+    patches = [padded[:, row : row + height, column : column + width] for row, column in places]
+    return jnp.concatenate(patches, -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _by_integers(x: Array, kernel: Array) -> Array:
+    return _by_patches(x.astype(jnp.int32), kernel.astype(jnp.int32))
+
+
+CONVOLUTIONS = {"convolution": _by_convolution, "patches": _by_patches, "integers": _by_integers}
+"""Ways to convolve float32 pictures (n, h, w, in) of integers, fastest first; equal if the backend is exact."""
+
+_PROBES = ((6, 4, 256, 256, 3), (17, 9, 36, 32, 3), (6, 4, 256, 96, 1))
+"""Rows, columns, channels in and out, and window of the convolutions that are tried."""
+
+
+def probe(convolution: str) -> bool:
+    """Whether a way to convolve is exact on the default backend, for sums up to 2^24.
+
+    The result is compared with 64-bit integers. Inputs are spread over all activations and kernels over all weights, a
+    part of the output channels so that the largest sums come near 2^24.
+    """
+    rng = np.random.default_rng(0)
+    for rows, columns, inputs, outputs, window in _PROBES:
+        x = rng.integers(0, ACTIVATION_LIMIT + 1, (1, rows, columns, inputs))
+        kernel = rng.integers(-127, 128, (window, window, inputs, outputs))
+        kernel[..., ::2] = np.abs(kernel[..., ::2])
+        largest = np.abs(kernel).sum((0, 1, 2)) * ACTIVATION_LIMIT
+        kernel = np.sign(kernel) * (np.abs(kernel) * np.minimum(1.0, 0.999 * SUM_LIMIT / largest)).astype(np.int64)
+        margin = window // 2
+        padded = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+        expected = sum(
+            padded[:, row : row + rows, column : column + columns] @ kernel[row, column]
+            for row in range(window)
+            for column in range(window)
+        )
+        convolve = jax.jit(CONVOLUTIONS[convolution])
+        got = convolve(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+        if not np.array_equal(np.asarray(got).astype(np.int64), expected):
+            return False
+    return True
+
+
+@functools.cache
+def proven_convolution() -> str:
+    """The fastest way to convolve that `probe` finds exact here.
+
+    Libraries for accelerators choose algorithms by shape, so that a probe of some shapes proves nothing about others:
+    convolutions proper are used on CPUs only, and matrix products elsewhere.
+
+    Raises:
+      RuntimeError: none is, not even with 32-bit integers.
+    """
+    for name in CONVOLUTIONS:
+        if (name != "convolution" or jax.default_backend() == "cpu") and probe(name):
+            return name
+    raise RuntimeError(
+        f"sums of integers are wrong on this backend ({jax.default_backend()}): streams made here would be unreadable"
+    )
+
+
+def log2_of_sum(total: Array) -> Array:
+    """Q10 logarithm of Q16 sums."""
+    raised = jnp.clip(total, 0, 2**24 - 1 - _LEAST) + _LEAST
+    bits = jax.lax.bitcast_convert_type(raised.astype(jnp.float32), jnp.int32)
+    return (bits >> (23 - _LOG_BITS)) - ((127 + _SUM_BITS) << _LOG_BITS)
+
+
+def _table(arrays: Mapping[str, Array], name: str, *row) -> Array:
+    """A row of a table as int32, with leading axes up to four."""
+    values = arrays[name][row].astype(jnp.int32)
+    return values.reshape((1,) * (4 - values.ndim) + values.shape)
+
+
+def _rescaled(
+    arrays: Mapping[str, Array], name: str, x: Array, row: tuple = (), offset_row: tuple | None = None
+) -> Array:
+    """Eq. 1 with rows of tables."""
+    offset = _table(arrays, f"{name}/offset", *(row if offset_row is None else offset_row))
+    return (x * _table(arrays, f"{name}/multiplier", *row) + offset) >> _table(arrays, f"{name}/shift", *row)
+
+
+def _activation(*arguments) -> Array:
+    return jnp.clip(_rescaled(*arguments), 0, ACTIVATION_LIMIT)
+
+
+def _layer(arrays: Mapping[str, Array], name: str, x: Array, convolution: str, part: slice = slice(None)) -> Array:
+    """Sums of products with a kernel, or with some of its output channels."""
+    kernel = arrays[f"{name}/kernel"][..., part].astype(jnp.float32)
+    return CONVOLUTIONS[convolution](x.astype(jnp.float32), kernel).astype(jnp.int32)
+
+
+def _context(config: NetworkConfig, arrays, units: Array, step: Array, chosen: Bands, convolution: str):
+    """What contexts and local networks add to location and log-scale (Q6), blocks of the chosen bands."""
+    bands = bands_of(units, config.block)
+    magnitudes = [jnp.minimum(jnp.abs(band), MAGNITUDE_LIMIT) for band in bands]
+    clipped = [jnp.clip(band, -VALUE_LIMIT, VALUE_LIMIT) for band in bands]
+    sums, values = sums_of_magnitudes(magnitudes, chosen), signed_neighbours(clipped, chosen)
+    table = {name: arrays[f"context/{name}"][step].astype(jnp.int32) for name in ("weights", "bias", "gain", "values")}
+    locations, scales = [], []
+    for index, f, v in zip(chosen, sums, values, strict=True):
+        scale = jnp.zeros_like(f[0])
+        for i in range(2):
+            bias, gain = (band_weights(table[name][i], index)[None, None, None] for name in ("bias", "gain"))
+            total = weighted_sum(f, band_weights(table["weights"][i], index)[None]) + bias
+            scale = scale + gain * log2_of_sum(total)
+        scale = (scale + (1 << 13)) >> 14
+        location = (weighted_sum(v, band_weights(table["values"], index)[None]) + (1 << 9)) >> 10
+        if index in config.local_bands:
+            i = index - config.local_bands.start
+            x = local_features(clipped, magnitudes, index)
+            for name in (f"local_first_{i}", f"local_second_{i}"):
+                x = _activation(arrays, name, _layer(arrays, name, x, convolution), (), (step,))
+            name = f"local_head_{i}"
+            x = _rescaled(arrays, name, _layer(arrays, name, x, convolution), (step,))
+            location = location + x[..., :9].reshape(location.shape)
+            scale = scale + x[..., 9:].reshape(scale.shape)
+        scales.append(scale)
+        locations.append(location)
+    return pack_bands(locations, chosen), pack_bands(scales, chosen)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "bands", "convolution"))
+def evaluate(
+    config: NetworkConfig,
+    arrays: Mapping[str, Array],
+    units: Int[Array, "n h w C"],
+    classes: Int[Array, "h w"],
+    step: Int[Array, ""],
+    *,
+    bands: Bands,
+    convolution: str = "convolution",
+) -> tuple[Int[Array, "n h w c"], Int[Array, "n h w c"]]:
+    """Location and log2-scale before a step, for the c channels of neighbouring bands.
+
+    Args:
+      config: shape of the network.
+      arrays: of `from_parameters`; kernels may be held as float32.
+      units: input, int8.
+      classes: of the blocks (uqdm.schedule).
+      step: how many steps are behind us.
+      bands: which bands are asked for.
+      convolution: a key of `CONVOLUTIONS`.
+
+    Returns:
+      a and b, int16.
+    """
+    units = units.astype(jnp.int32)
+    features = jnp.concatenate([units, jnp.minimum(jnp.abs(units), TRUNK_MAGNITUDE_LIMIT)], -1)
+    stream = _rescaled(arrays, "entry", _layer(arrays, "entry", features, convolution), (), (step, classes))
+    stream = jnp.clip(stream, -_STREAM_LIMIT, _STREAM_LIMIT)
+    for i in range(config.blocks):
+        branch = _activation(arrays, f"activation_{i}", stream, (step,))
+        branch = _activation(arrays, f"first_{i}", _layer(arrays, f"first_{i}", branch, convolution), (), (step,))
+        branch = _rescaled(arrays, f"second_{i}", _layer(arrays, f"second_{i}", branch, convolution))
+        stream = jnp.clip(stream + branch, -_STREAM_LIMIT, _STREAM_LIMIT)
+    hidden = _activation(arrays, "hidden", stream)
+
+    first, last = channel_range(bands)
+    own, kind = units[..., first:last], config.kind[first:last]
+    location, log2_scale = _context(config, arrays, units, step, bands, convolution)
+    for_location, for_scale = (slice(start + first, start + last) for start in (0, config.channels))
+    location = location + _rescaled(
+        arrays,
+        "reference_head",
+        _layer(arrays, "reference_head", hidden, convolution, for_location),
+        (step, for_location),
+    )
+    log2_scale = log2_scale + _rescaled(
+        arrays, "reference_head", _layer(arrays, "reference_head", hidden, convolution, for_scale), (step, for_scale)
+    )
+    location = location + jnp.sign(own) * _table(arrays, "sign", step, kind)
+    log2_scale = log2_scale + jnp.where(own == 0, _table(arrays, "zero_cell", step, kind), 0)
+    return (
+        jnp.clip(location, -LOCATION_LIMIT, LOCATION_LIMIT).astype(jnp.int16),
+        jnp.clip(log2_scale, -LOG2_SCALE_LIMIT, LOG2_SCALE_LIMIT).astype(jnp.int16),
+    )
