@@ -43,7 +43,7 @@ def test_a_picture_goes_out_and_comes_back(run, folder, tmp_path):
     assert (tmp_path / "a.uqdm").read_bytes() == (folder / "whole.uqdm").read_bytes()
     code, _, err = run("decode", "a.uqdm", "a.png")
     assert code == 0
-    assert "step 12 of 12" in err
+    assert "step 15 of 15" in err
     assert psnr_db(make_picture(24, 32), read_picture((tmp_path / "a.png").read_bytes())) > 38
 
 
@@ -69,7 +69,7 @@ def test_a_quality_can_be_asked_for(run, folder, tmp_path):
 
 def test_all_previews_are_written(run, folder, tmp_path):
     assert run("decode", str(folder / "whole.uqdm"), "--all", "steps")[0] == 0
-    assert len(list((tmp_path / "steps").glob("step_*.png"))) == 13
+    assert len(list((tmp_path / "steps").glob("step_*.png"))) == 16
     code, _, err = run("decode", str(folder / "whole.uqdm"), "--all", "steps")
     assert code == 2
     assert "not empty" in err
@@ -204,3 +204,52 @@ def test_force_overwrites(run, folder, tmp_path):
     assert run("encode", str(folder / "in.png"), "out.uqdm", "--force", "--tau", "1")[0] == 0
     assert run("decode", "out.uqdm", "grey.png")[0] == 0
     assert np.ptp(read_picture((tmp_path / "grey.png").read_bytes()), axis=(0, 1)).max() <= 60
+
+
+def test_encode_can_verify_its_own_output(run, folder, tmp_path, monkeypatch):
+    assert run("encode", str(folder / "in.png"), "a.uqdm", "--verify", "--bytes", "200")[0] == 0
+    assert len((tmp_path / "a.uqdm").read_bytes()) == 200
+
+    def another(self, step):
+        part = right(self, step)
+        return part._replace(cells=part.cells) if step < 9 else part._replace(members=part.members[::-1])
+
+    from uqdm.state import PictureState
+
+    right = PictureState.part
+    stream = (folder / "whole.uqdm").read_bytes()
+    monkeypatch.setattr("uqdm.codec.encode", lambda *_, **__: stream)
+    monkeypatch.setattr(PictureState, "part", another)
+    code, _, err = run("encode", str(folder / "in.png"), "b.uqdm", "--verify")
+    assert code == 2
+    assert "does not decode to what was encoded" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "b.uqdm").exists()
+
+
+def test_damage_names_the_part_that_is_good(run, folder, tmp_path):
+    data = bytearray((folder / "whole.uqdm").read_bytes())
+    data[200] ^= 16
+    (tmp_path / "d.uqdm").write_bytes(data)
+    code, _, err = run("decode", "d.uqdm", "d.png")
+    assert code == 2
+    assert "bytes are verified" in err
+    assert not (tmp_path / "d.png").exists()
+    good = err.split("its first ")[1].split(" ")[0]
+    assert run("decode", "d.uqdm", "d.png", "--bytes", good)[0] == 0
+
+
+def test_doctor_finds_this_machine_fit(run):
+    code, out, err = run("doctor", model=False)
+    assert (code, err) == (0, "")
+    assert "streams are portable" in out
+    assert out.count("  ok ") >= 5
+    assert len(out.splitlines()) < 20
+
+
+def test_doctor_finds_wrong_results(run, monkeypatch):
+    monkeypatch.setattr("uqdm.doctor.elementwise", lambda: "0")
+    code, out, err = run("doctor", model=False)
+    assert code == 2
+    assert "WRONG" in out
+    assert err == "uqdm doctor: streams made here may be unreadable elsewhere, and others unreadable here\n"

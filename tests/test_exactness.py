@@ -46,16 +46,15 @@ def inexact(jaxpr) -> set[str]:
 
 
 def programme(model, evaluate, bands, convolution):
-    arrays = {
-        name: jnp.asarray(array.astype(np.float32) if name.endswith("/kernel") else array)
-        for name, array in model.integers.items()
-    }
+    config, integers = model.network, model.integers
+    kernels, tables = integer.kernels_of(config, integers, bands), integer.rows_of_step(config, integers, bands, 0)
+    rows = jax.device_put(kernels | tables)
     units, classes = jnp.zeros((2, 3, 4, model.network.channels), jnp.int8), jnp.asarray(phase_classes(3, 4))
 
-    def run(arrays, units, step):
-        return evaluate(model.network, arrays, units, classes, step, bands=bands, convolution=convolution)
+    def run(rows, units):
+        return evaluate(model.network, rows, units, classes, bands=bands, convolution=convolution)
 
-    return jax.make_jaxpr(run)(arrays, units, jnp.int32(0)).jaxpr
+    return jax.make_jaxpr(run)(rows, units).jaxpr
 
 
 @pytest.mark.parametrize("convolution", integer.CONVOLUTIONS)
@@ -67,8 +66,8 @@ def test_the_coding_path_is_made_of_exact_primitives(tiny_model, bands, convolut
 def put_back(operation):
     """The integer network with a floating-point operation in it."""
 
-    def evaluate(config, arrays, units, classes, step, **options):
-        location, log2_scale = integer.evaluate(config, arrays, units, classes, step, **options)
+    def evaluate(config, rows, units, classes, **options):
+        location, log2_scale = integer.evaluate(config, rows, units, classes, **options)
         return operation(location.astype(jnp.float32)), log2_scale
 
     return evaluate
@@ -95,8 +94,8 @@ def test_a_float_operation_put_back_is_found(tiny_model, operation, name):
 
 
 def test_the_float_twin_is_found(tiny_model):
-    def evaluate(config, arrays, units, classes, step, **options):
-        state = networks.State(units.astype(jnp.float32), classes, jnp.broadcast_to(step, (2,)))
+    def evaluate(config, rows, units, classes, **options):
+        state = networks.State(units.astype(jnp.float32), classes, jnp.zeros((2,), jnp.int32))
         outputs = networks.apply(config, jax.device_put(tiny_model.parameters), state, quantized=False)
         return jnp.round(64 * outputs.location).astype(jnp.int16), jnp.round(64 * outputs.log2_scale).astype(jnp.int16)
 

@@ -56,7 +56,16 @@ from uqdm.network import (
     weighted_sum,
 )
 
-__all__ = ["CONVOLUTIONS", "Bands", "check", "evaluate", "from_parameters", "probe", "proven_convolution"]
+__all__ = [
+    "CONVOLUTIONS",
+    "Bands",
+    "check",
+    "evaluate",
+    "from_parameters",
+    "probe",
+    "proven_convolution",
+    "rows_of_step",
+]
 
 OUTPUT_BITS = 6
 """Fractional bits of outputs."""
@@ -288,37 +297,65 @@ def log2_of_sum(total: Array) -> Array:
     return (bits >> (23 - _LOG_BITS)) - ((127 + _SUM_BITS) << _LOG_BITS)
 
 
-def _table(arrays: Mapping[str, Array], name: str, *row) -> Array:
-    """A row of a table as int32, with leading axes up to four."""
-    values = arrays[name][row].astype(jnp.int32)
+def _has_rows(name: str) -> bool:
+    """Whether a table has one row per step."""
+    layer, _, part = name.partition("/")
+    if part in ("multiplier", "shift"):
+        return layer.startswith(("activation", "reference_head", "local_head"))
+    return part != "kernel" and not layer.startswith(("second", "hidden"))
+
+
+def _of_bands(config: NetworkConfig, arrays: IntegerArrays, bands: Bands) -> dict[str, np.ndarray]:
+    """The same with those outputs of the head that are about some bands: locations, then log2-scales."""
+    first, last = channel_range(bands)
+    outputs = np.r_[first:last, config.channels + first : config.channels + last]
+    head = {name: array[..., outputs] for name, array in arrays.items() if name.startswith("reference_head/")}
+    return dict(arrays) | head
+
+
+def kernels_of(config: NetworkConfig, arrays: IntegerArrays, bands: Bands) -> dict[str, np.ndarray]:
+    """All kernels for the outputs of some bands, float32."""
+    chosen = _of_bands(config, arrays, bands)
+    return {name: array.astype(np.float32) for name, array in chosen.items() if name.endswith("/kernel")}
+
+
+def rows_of_step(config: NetworkConfig, arrays: IntegerArrays, bands: Bands, step: int) -> dict[str, np.ndarray]:
+    """One step's rows of all tables for the outputs of some bands, int32."""
+    chosen = _of_bands(config, arrays, bands)
+    tables = {name: array for name, array in chosen.items() if not name.endswith("/kernel")}
+    return {name: (array[step] if _has_rows(name) else array).astype(np.int32) for name, array in tables.items()}
+
+
+def _table(rows: Mapping[str, Array], name: str, *part) -> Array:
+    """A table with leading axes up to four."""
+    values = rows[name][part]
     return values.reshape((1,) * (4 - values.ndim) + values.shape)
 
 
 def _rescaled(
-    arrays: Mapping[str, Array], name: str, x: Array, row: tuple = (), offset_row: tuple | None = None
+    rows: Mapping[str, Array], name: str, x: Array, part: tuple = (), offset_part: tuple | None = None
 ) -> Array:
-    """Eq. 1 with rows of tables."""
-    offset = _table(arrays, f"{name}/offset", *(row if offset_row is None else offset_row))
-    return (x * _table(arrays, f"{name}/multiplier", *row) + offset) >> _table(arrays, f"{name}/shift", *row)
+    """Eq. 1."""
+    offset = _table(rows, f"{name}/offset", *(part if offset_part is None else offset_part))
+    return (x * _table(rows, f"{name}/multiplier", *part) + offset) >> _table(rows, f"{name}/shift", *part)
 
 
 def _activation(*arguments) -> Array:
     return jnp.clip(_rescaled(*arguments), 0, ACTIVATION_LIMIT)
 
 
-def _layer(arrays: Mapping[str, Array], name: str, x: Array, convolution: str, part: slice = slice(None)) -> Array:
-    """Sums of products with a kernel, or with some of its output channels."""
-    kernel = arrays[f"{name}/kernel"][..., part].astype(jnp.float32)
-    return CONVOLUTIONS[convolution](x.astype(jnp.float32), kernel).astype(jnp.int32)
+def _layer(rows: Mapping[str, Array], name: str, x: Array, convolution: str) -> Array:
+    """Sums of products with a kernel."""
+    return CONVOLUTIONS[convolution](x.astype(jnp.float32), rows[f"{name}/kernel"]).astype(jnp.int32)
 
 
-def _context(config: NetworkConfig, arrays, units: Array, step: Array, chosen: Bands, convolution: str):
+def _context(config: NetworkConfig, rows: Mapping[str, Array], units: Array, chosen: Bands, convolution: str):
     """What contexts and local networks add to location and log-scale (Q6), blocks of the chosen bands."""
     bands = bands_of(units, config.block)
     magnitudes = [jnp.minimum(jnp.abs(band), MAGNITUDE_LIMIT) for band in bands]
     clipped = [jnp.clip(band, -VALUE_LIMIT, VALUE_LIMIT) for band in bands]
     sums, values = sums_of_magnitudes(magnitudes, chosen), signed_neighbours(clipped, chosen)
-    table = {name: arrays[f"context/{name}"][step].astype(jnp.int32) for name in ("weights", "bias", "gain", "values")}
+    table = {name: rows[f"context/{name}"] for name in ("weights", "bias", "gain", "values")}
     locations, scales = [], []
     for index, f, v in zip(chosen, sums, values, strict=True):
         scale = jnp.zeros_like(f[0])
@@ -332,9 +369,9 @@ def _context(config: NetworkConfig, arrays, units: Array, step: Array, chosen: B
             i = index - config.local_bands.start
             x = local_features(clipped, magnitudes, index)
             for name in (f"local_first_{i}", f"local_second_{i}"):
-                x = _activation(arrays, name, _layer(arrays, name, x, convolution), (), (step,))
+                x = _activation(rows, name, _layer(rows, name, x, convolution))
             name = f"local_head_{i}"
-            x = _rescaled(arrays, name, _layer(arrays, name, x, convolution), (step,))
+            x = _rescaled(rows, name, _layer(rows, name, x, convolution))
             location = location + x[..., :9].reshape(location.shape)
             scale = scale + x[..., 9:].reshape(scale.shape)
         scales.append(scale)
@@ -345,10 +382,9 @@ def _context(config: NetworkConfig, arrays, units: Array, step: Array, chosen: B
 @functools.partial(jax.jit, static_argnames=("config", "bands", "convolution"))
 def evaluate(
     config: NetworkConfig,
-    arrays: Mapping[str, Array],
+    rows: Mapping[str, Array],
     units: Int[Array, "n h w C"],
     classes: Int[Array, "h w"],
-    step: Int[Array, ""],
     *,
     bands: Bands,
     convolution: str = "convolution",
@@ -357,10 +393,9 @@ def evaluate(
 
     Args:
       config: shape of the network.
-      arrays: of `from_parameters`; kernels may be held as float32.
+      rows: kernels (`kernels_of`), and tables of the step (`rows_of_step`), of the same bands.
       units: input, int8.
       classes: of the blocks (uqdm.schedule).
-      step: how many steps are behind us.
       bands: which bands are asked for.
       convolution: a key of `CONVOLUTIONS`.
 
@@ -369,30 +404,22 @@ def evaluate(
     """
     units = units.astype(jnp.int32)
     features = jnp.concatenate([units, jnp.minimum(jnp.abs(units), TRUNK_MAGNITUDE_LIMIT)], -1)
-    stream = _rescaled(arrays, "entry", _layer(arrays, "entry", features, convolution), (), (step, classes))
+    stream = _rescaled(rows, "entry", _layer(rows, "entry", features, convolution), (), (classes,))
     stream = jnp.clip(stream, -_STREAM_LIMIT, _STREAM_LIMIT)
     for i in range(config.blocks):
-        branch = _activation(arrays, f"activation_{i}", stream, (step,))
-        branch = _activation(arrays, f"first_{i}", _layer(arrays, f"first_{i}", branch, convolution), (), (step,))
-        branch = _rescaled(arrays, f"second_{i}", _layer(arrays, f"second_{i}", branch, convolution))
+        branch = _activation(rows, f"activation_{i}", stream)
+        branch = _activation(rows, f"first_{i}", _layer(rows, f"first_{i}", branch, convolution))
+        branch = _rescaled(rows, f"second_{i}", _layer(rows, f"second_{i}", branch, convolution))
         stream = jnp.clip(stream + branch, -_STREAM_LIMIT, _STREAM_LIMIT)
-    hidden = _activation(arrays, "hidden", stream)
+    hidden = _activation(rows, "hidden", stream)
 
     first, last = channel_range(bands)
     own, kind = units[..., first:last], config.kind[first:last]
-    location, log2_scale = _context(config, arrays, units, step, bands, convolution)
-    for_location, for_scale = (slice(start + first, start + last) for start in (0, config.channels))
-    location = location + _rescaled(
-        arrays,
-        "reference_head",
-        _layer(arrays, "reference_head", hidden, convolution, for_location),
-        (step, for_location),
-    )
-    log2_scale = log2_scale + _rescaled(
-        arrays, "reference_head", _layer(arrays, "reference_head", hidden, convolution, for_scale), (step, for_scale)
-    )
-    location = location + jnp.sign(own) * _table(arrays, "sign", step, kind)
-    log2_scale = log2_scale + jnp.where(own == 0, _table(arrays, "zero_cell", step, kind), 0)
+    location, log2_scale = _context(config, rows, units, bands, convolution)
+    head = _rescaled(rows, "reference_head", _layer(rows, "reference_head", hidden, convolution))
+    location, log2_scale = location + head[..., : last - first], log2_scale + head[..., last - first :]
+    location = location + jnp.sign(own) * _table(rows, "sign", kind)
+    log2_scale = log2_scale + jnp.where(own == 0, _table(rows, "zero_cell", kind), 0)
     return (
         jnp.clip(location, -LOCATION_LIMIT, LOCATION_LIMIT).astype(jnp.int16),
         jnp.clip(log2_scale, -LOG2_SCALE_LIMIT, LOG2_SCALE_LIMIT).astype(jnp.int16),

@@ -200,12 +200,21 @@ class Model:
         Path(path).write_bytes(self.to_bytes())
 
     @cached_property
-    def _device_integers(self) -> dict[str, Array]:
-        """Kernels as float32, which is how they are convolved."""
-        return {
-            name: jnp.asarray(array.astype(np.float32) if name.endswith("/kernel") else array)
-            for name, array in self.integers.items()
-        }
+    def _rows(self) -> list[dict[str, Array]]:
+        """What the integer network needs for every step; kernels are shared."""
+        shared: dict[str, Array] = {}
+        by_bands: dict[range, dict[str, Array]] = {}
+        rows = []
+        for step, bands in enumerate(self._bands):
+            if bands not in by_bands:
+                kernels = integer.kernels_of(self.network, self.integers, bands)
+                own = {name: kernel for name, kernel in kernels.items() if name not in shared}
+                placed = jax.device_put(own)
+                shared |= {name: kernel for name, kernel in placed.items() if not name.startswith("reference_head/")}
+                by_bands[bands] = shared | placed
+            tables = integer.rows_of_step(self.network, self.integers, bands, step)
+            rows.append(by_bands[bands] | jax.device_put(tables))
+        return rows
 
     @cached_property
     def _device_parameters(self) -> Parameters:
@@ -245,10 +254,9 @@ class Model:
         def evaluate(part, classes):
             outputs = integer.evaluate(
                 self.network,
-                self._device_integers,
-                jnp.asarray(part),
-                jnp.asarray(classes),
-                jnp.int32(step),
+                self._rows[step],
+                part,
+                classes,
                 bands=bands,
                 convolution=self.convolution or integer.proven_convolution(),
             )

@@ -34,6 +34,17 @@ class Part(NamedTuple):
     """psi."""
 
 
+class _Members(NamedTuple):
+    """Coefficients, each array (members,)."""
+
+    index: np.ndarray
+    """Flat."""
+    block: np.ndarray
+    channel: np.ndarray
+    level: np.ndarray
+    """Before the step, of the cells that it changes."""
+
+
 @lru_cache(maxsize=16)
 def _grid(schedule: Schedule, height: int, width: int) -> "_Grid":
     return _Grid(schedule, height, width)
@@ -46,7 +57,8 @@ class _Grid:
         self.schedule = schedule
         self.shape = (*grid_shape(height, width, schedule.block), schedule.channels)
         self._classes = phase_classes(*self.shape[:2]).reshape(-1)
-        self._order = np.argsort(-np.asarray(schedule.prior_std), kind="stable")
+        self._every = np.arange(len(self._classes), dtype=np.int32)
+        self._order = np.argsort(-np.asarray(schedule.prior_std), kind="stable").astype(np.int32)
         # Small pictures are many: remember what their steps are about.
         if np.prod(self.shape) < 2**18:
             self.members = lru_cache(self.members)
@@ -56,17 +68,22 @@ class _Grid:
         count = int(np.prod(self.shape))
         return SharedRandomness(seed).bytes(count).astype(np.int16) - np.int16(TICKS // 2)
 
-    def members(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Flat indices of a step's members in the order of transmission, their channels, and levels before it.
-
-        The level is that of the cells that the step changes.
-        """
+    def members(self, step: int) -> "_Members":
+        """Members of a step in the order of transmission."""
         _, members, halving = self.schedule.steps[step]
+        levels = (self.schedule.levels.other if halving else self.schedule.levels.zero)[step]
+        blocks, channels, level = [], [], []
         order = self._order[members[:, self._order].any(0)]
-        place, block = np.nonzero(members[:, order].T[:, self._classes])
-        channel = order[place]
-        levels = self.schedule.levels.other if halving else self.schedule.levels.zero
-        return channel + block * self.shape[2], channel, levels[step][self._classes[block], channel]
+        # Neighbours in the order that have the same blocks make rectangles of channels and blocks.
+        changes = np.flatnonzero((members[:, order[1:]] != members[:, order[:-1]]).any(0)) + 1
+        for group in np.split(order, changes):
+            classes = members[:, group[0]]
+            inside = self._every if classes.all() else np.flatnonzero(classes[self._classes]).astype(np.int32)
+            blocks.append(np.broadcast_to(inside, (len(group), len(inside))).reshape(-1))
+            channels.append(np.repeat(group, len(inside)))
+            level.append(np.repeat(levels[np.flatnonzero(classes)[0], group], len(inside)))
+        block, channel = np.concatenate(blocks), np.concatenate(channels)
+        return _Members(channel + block * np.int32(self.shape[2]), block, channel, np.concatenate(level))
 
     def levels(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Both levels (uqdm.schedule.Levels) of every coefficient before a step, flat."""
@@ -94,8 +111,8 @@ class PictureState:
 
     def begin(self, step: int, a: np.ndarray, b: np.ndarray, first: int) -> None:
         """Takes the network's outputs before a step (Model.reference, of this picture) as references."""
-        members, channel, level = self.grid.members(step)
-        places = members // self.grid.shape[2] * a.shape[-1] + (channel - first)
+        members, block, channel, level = self.grid.members(step)
+        places = block * np.int32(a.shape[-1]) + (channel - np.int32(first))
         midpoint = self.midpoint[members]
         origin = np.where(midpoint == 0, -self.shift[members].astype(np.int32), midpoint >> 1)
         location, scale_class = self.model.levels.reference(
@@ -106,25 +123,25 @@ class PictureState:
     def part(self, step: int) -> Part:
         """What the step is about; its references must have been taken."""
         target, _, halving = self.model.schedule.steps[step]
-        members, _, level = self.grid.members(step)
-        magnitude = np.abs(self.midpoint[members])
-        width = _width(level)
-        chosen = magnitude >= 2 * width if halving else magnitude == 0
-        chosen &= level > target
-        members, width, unseen = members[chosen], width[chosen], level[chosen] == UNSEEN
+        members, _, _, level = self.grid.members(step)
         midpoint = self.midpoint[members]
-        sign, magnitude = np.sign(midpoint).astype(np.int8), np.abs(midpoint).astype(np.int64)
-        low = np.where(sign == 0, 0, (magnitude - width) >> 1)
-        high = np.where(sign == 0, np.where(unseen, OPEN, width), (magnitude + width) >> 1)
+        chosen = np.flatnonzero(np.abs(midpoint) >= 2 * _width(level) if halving else midpoint == 0)
+        members, midpoint, width = members[chosen], midpoint[chosen], _width(level[chosen])
+        if halving:
+            magnitude = np.abs(midpoint).astype(np.int64)
+            cells = Interval(np.sign(midpoint).astype(np.int8), (magnitude - width) >> 1, (magnitude + width) >> 1)
+        else:
+            high = np.where(level[chosen] == UNSEEN, OPEN, width)
+            cells = Interval(np.zeros(len(chosen), np.int8), np.zeros(len(chosen), np.int64), high)
         reference = TableReference(self.model.tables, self._location[members], self._scale_class[members])
-        return Part(members, Interval(sign, low, high), 1 << (target + 8), reference)
+        return Part(members, cells, 1 << (target + 8), reference)
 
     def update(self, step: int, members: np.ndarray, cells: Interval) -> None:
         """The cells of `part` became these."""
         midpoint = cells.doubled_midpoint.astype(np.int32)
         self.midpoint[members] = midpoint
         self.crc = zlib.crc32(midpoint.astype("<i4").tobytes(), self.crc)
-        left = midpoint != 0
+        left = np.flatnonzero(midpoint)
         members, midpoint = members[left], midpoint[left]
         doubled_z = midpoint + 2 * self.shift[members].astype(np.int32)
         level, channel = self.model.schedule.steps[step].level, members % self.grid.shape[2]
