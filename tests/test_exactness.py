@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from uqdm import convolution as convolutions
 from uqdm import integer
 from uqdm import network as networks
 from uqdm.process import LevelTables
@@ -57,7 +58,7 @@ def programme(model, evaluate, bands, convolution):
     return jax.make_jaxpr(run)(rows, units).jaxpr
 
 
-@pytest.mark.parametrize("convolution", integer.CONVOLUTIONS)
+@pytest.mark.parametrize("convolution", convolutions.CONVOLUTIONS)
 @pytest.mark.parametrize("bands", [range(0, 2), range(2, 4), range(0, 4)])
 def test_the_coding_path_is_made_of_exact_primitives(tiny_model, bands, convolution):
     assert inexact(programme(tiny_model, integer.evaluate, bands, convolution)) == set()
@@ -115,7 +116,7 @@ def test_every_way_to_convolve_gives_the_same(tiny_model, states):
 
     for step in (0, 5, 9):
         expected = tiny_model.reference(states, step)
-        for name in integer.CONVOLUTIONS:
+        for name in convolutions.CONVOLUTIONS:
             got = Model(arrays=tiny_model.arrays, convolution=name).reference(states, step)
             for a, b in zip(got, expected, strict=True):
                 np.testing.assert_array_equal(a, b)
@@ -185,13 +186,13 @@ def test_logarithms_are_those_of_straight_lines():
 
 def test_probes_find_an_inexact_convolution(monkeypatch):
     """As Winograd's or Fourier's would be: right but for rounding."""
-    right = integer.CONVOLUTIONS["convolution"]
-    monkeypatch.setitem(integer.CONVOLUTIONS, "convolution", lambda x, kernel: right(x * 1.1, kernel / 1.1))
-    monkeypatch.setattr(integer, "proven_convolution", integer.proven_convolution.__wrapped__)
-    assert not integer.probe("convolution")
-    assert integer.proven_convolution() == "patches"
-    monkeypatch.setitem(integer.CONVOLUTIONS, "patches", lambda x, kernel: right(x * 1.1, kernel / 1.1))
-    assert integer.proven_convolution() == "integers"
-    monkeypatch.setitem(integer.CONVOLUTIONS, "integers", lambda x, kernel: right(x, kernel) + 1)
+    right = convolutions.CONVOLUTIONS["convolution"]
+    monkeypatch.setitem(convolutions.CONVOLUTIONS, "convolution", lambda x, kernel: right(x * 1.1, kernel / 1.1))
+    monkeypatch.setattr(convolutions, "proven_convolution", convolutions.proven_convolution.__wrapped__)
+    assert not convolutions.probe("convolution")
+    assert convolutions.proven_convolution() == "patches"
+    monkeypatch.setitem(convolutions.CONVOLUTIONS, "patches", lambda x, kernel: right(x * 1.1, kernel / 1.1))
+    assert convolutions.proven_convolution() == "integers"
+    monkeypatch.setitem(convolutions.CONVOLUTIONS, "integers", lambda x, kernel: right(x, kernel) + 1)
     with pytest.raises(RuntimeError, match="sums of integers are wrong on this backend"):
-        integer.proven_convolution()
+        convolutions.proven_convolution()

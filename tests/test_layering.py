@@ -20,8 +20,22 @@ MAY_IMPORT = {
     "uqdm.metrics": set(),
     "uqdm.images": set(),
     "uqdm.data": set(),
-    "uqdm.network": {"uqdm.transform"},
+    "uqdm.context": {"uqdm.transform"},
+    "uqdm.convolution": set(),
+    "uqdm.network": {"uqdm.context", "uqdm.convolution", "uqdm.transform"},
+    "uqdm.integer": {"uqdm.context", "uqdm.convolution", "uqdm.network"},
     "uqdm.process": {"uqdm.network", "uqdm.schedule"},
+    "uqdm.loss": {"uqdm.network", "uqdm.process", "uqdm.schedule"},
+    "uqdm.decoder": {
+        "channel_sim.dither",
+        "channel_sim.entropy",
+        "uqdm.container",
+        "uqdm.errors",
+        "uqdm.model",
+        "uqdm.process",
+        "uqdm.state",
+        "uqdm.transform",
+    },
 }
 ONLY_IN = {"constriction": "channel_sim.entropy", "flax": "uqdm.network", "optax": "uqdm.train", "orbax": "uqdm.train"}
 

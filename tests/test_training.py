@@ -18,7 +18,9 @@ RECIPE = Recipe(
     width=8,
     blocks=1,
     crops=((32, 2), (16, 2)),
+    local_width=8,
     steps=6,
+    quantize_from=4,
     warm_up=2,
     prior_crops=100,
 )
@@ -92,17 +94,17 @@ def test_training_lowers_the_loss_and_can_go_on_from_a_model(tmp_path):
 
     from uqdm.train import Trainer
 
-    recipe = replace(RECIPE, steps=60, learning_rate=1e-2)
+    recipe = replace(RECIPE, steps=60, quantize_from=30, learning_rate=1e-2)
     model = fit(recipe, [PICTURES], {}, tmp_path / "a")
     with (tmp_path / "a" / "train.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
     trainer = Trainer(recipe=recipe, schedule=model.schedule)
     crops = tuple(jnp.asarray(random_crops(list(PICTURES), side, 16, seed=9, step=0)) for side, _ in recipe.crops)
-    before = trainer.loss(trainer.init().parameters, crops, jax.random.key(0))
-    after = trainer.loss(jax.device_put(model.parameters), crops, jax.random.key(0))
+    before = trainer.loss(trainer.init().parameters, crops, jax.random.key(0), quantized=True)
+    after = trainer.loss(jax.device_put(model.parameters), crops, jax.random.key(0), quantized=True)
     assert float(after) < 0.96 * float(before)
     assert np.isfinite(losses).all()
-    tuned = fit(replace(RECIPE, steps=3), [PICTURES], {}, tmp_path / "b", start_from=model)
+    tuned = fit(replace(RECIPE, steps=3, quantize_from=0), [PICTURES], {}, tmp_path / "b", start_from=model)
     assert tuned.schedule == model.schedule
     change = np.abs(tuned.parameters["entry_bias"] - model.parameters["entry_bias"]).max()
     assert 0 < change < 0.02
@@ -110,4 +112,6 @@ def test_training_lowers_the_loss_and_can_go_on_from_a_model(tmp_path):
 
 def test_an_impossible_recipe_is_refused():
     with pytest.raises(ValueError, match="warm_up"):
-        Recipe(steps=10, warm_up=20)
+        Recipe(steps=10, quantize_from=5, warm_up=20)
+    with pytest.raises(ValueError, match="quantize_from"):
+        Recipe(steps=10, quantize_from=10, warm_up=2)

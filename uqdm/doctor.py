@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uqdm import integer
+from uqdm import convolution, integer
 from uqdm.decoder import Decoder
 from uqdm.model import Model, load_model
 
@@ -75,9 +75,9 @@ def stream(model: Model, data: bytes) -> str:
 
 def examine() -> Iterator[Finding]:
     """All trials, one after the other."""
-    chosen = integer.proven_convolution()
-    for name in integer.CONVOLUTIONS:
-        good = integer.probe(name)
+    chosen = convolution.proven_convolution()
+    for name in convolution.CONVOLUTIONS:
+        good = convolution.probe(name)
         used = "used here" if name == chosen else "a slower way out" if good else "not used"
         yield Finding(
             f"sums of products: {name}", good, name == chosen, "exact, " + used if good else "not exact, " + used

@@ -1,10 +1,7 @@
 """The network of `uqdm.network` in integers: equal to the last bit wherever it is evaluated.
 
 Everything between the bytes of a stream and what they mean is integer arithmetic. Convolutions run as ordinary
-float32 convolutions on integers: all partial sums stay below 2^24, where float32 is exact in any order, so that they
-are as fast as any other and give the same result on every backend that computes sums of products. A backend may do
-something else (Winograd's and Fourier's convolutions round), so `proven_convolution` tries before anything is coded,
-and falls back to products with matrices of patches, and in the end to those in int32. Everything else is int32.
+float32 convolutions on integers, which are exact (uqdm.convolution) and as fast as any other. Everything else is int32.
 
 Fixed point. x = q / 2^f is written Qf. Multiplying by a real number r means
 
@@ -39,13 +36,13 @@ from uqdm.context import (
     signed_neighbours,
     sums_of_magnitudes,
 )
+from uqdm.convolution import CONVOLUTIONS, SUM_LIMIT
 from uqdm.network import (
     ACTIVATION_LIMIT,
     INPUT_LIMIT,
     INPUT_UNITS,
     LEAST_SUM,
     MAGNITUDE_LIMIT,
-    SUM_LIMIT,
     TRUNK_MAGNITUDE_LIMIT,
     VALUE_LIMIT,
     NetworkConfig,
@@ -56,16 +53,7 @@ from uqdm.network import (
     weighted_sum,
 )
 
-__all__ = [
-    "CONVOLUTIONS",
-    "Bands",
-    "check",
-    "evaluate",
-    "from_parameters",
-    "probe",
-    "proven_convolution",
-    "rows_of_step",
-]
+__all__ = ["Bands", "check", "evaluate", "from_parameters", "kernels_of", "rows_of_step"]
 
 OUTPUT_BITS = 6
 """Fractional bits of outputs."""
@@ -86,9 +74,9 @@ def _rescaling(real: np.ndarray, largest: np.ndarray | int, bias: np.ndarray | f
     """M, B and s of Eq. 1 for |x| <= largest; `bias` may have axes in front of those of `real`."""
     real, bias = np.asarray(real, np.float64), np.asarray(bias, np.float64)
     extra = tuple(range(max(0, bias.ndim - real.ndim)))
-    need = np.maximum(np.abs(real) * largest, np.max(np.abs(bias), axis=extra))
-    # |x M| and |B| each below 2^30 leave room for both.
-    shift = np.clip(np.floor(30 - np.log2(np.maximum(need, 2.0**-8) * 1.02)), 4, 30)
+    need = np.abs(real) * largest + np.max(np.abs(bias), axis=extra)
+    # |x M + B| < 2^31, with a half in B for rounding to nearest, and a hundredth for rounding M.
+    shift = np.clip(np.floor(31 - np.log2(1.01 * (need + 0.5))), 4, 30)
     return {
         "multiplier": np.rint(real * 2**shift).astype(np.int32),
         "offset": np.rint(bias * 2**shift + 2 ** (shift - 1)).astype(np.int32),
@@ -220,76 +208,6 @@ def check(config: NetworkConfig, arrays: IntegerArrays) -> None:
         array(name, np.int16)
 
 
-def _by_convolution(x: Array, kernel: Array) -> Array:
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
-
-
-def _by_patches(x: Array, kernel: Array) -> Array:
-    side, margin = kernel.shape[0], kernel.shape[0] // 2
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    places = [(row, column) for row in range(side) for column in range(side)]
-    patches = [padded[:, row : row + height, column : column + width] for row, column in places]
-    return jnp.concatenate(patches, -1) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def _by_integers(x: Array, kernel: Array) -> Array:
-    return _by_patches(x.astype(jnp.int32), kernel.astype(jnp.int32))
-
-
-CONVOLUTIONS = {"convolution": _by_convolution, "patches": _by_patches, "integers": _by_integers}
-"""Ways to convolve float32 pictures (n, h, w, in) of integers, fastest first; equal if the backend is exact."""
-
-_PROBES = ((6, 4, 256, 256, 3), (17, 9, 36, 32, 3), (6, 4, 256, 96, 1))
-"""Rows, columns, channels in and out, and window of the convolutions that are tried."""
-
-
-def probe(convolution: str) -> bool:
-    """Whether a way to convolve is exact on the default backend, for sums up to 2^24.
-
-    The result is compared with 64-bit integers. Inputs are spread over all activations and kernels over all weights, a
-    part of the output channels so that the largest sums come near 2^24.
-    """
-    rng = np.random.default_rng(0)
-    for rows, columns, inputs, outputs, window in _PROBES:
-        x = rng.integers(0, ACTIVATION_LIMIT + 1, (1, rows, columns, inputs))
-        kernel = rng.integers(-127, 128, (window, window, inputs, outputs))
-        kernel[..., ::2] = np.abs(kernel[..., ::2])
-        largest = np.abs(kernel).sum((0, 1, 2)) * ACTIVATION_LIMIT
-        kernel = np.sign(kernel) * (np.abs(kernel) * np.minimum(1.0, 0.999 * SUM_LIMIT / largest)).astype(np.int64)
-        margin = window // 2
-        padded = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-        expected = sum(
-            padded[:, row : row + rows, column : column + columns] @ kernel[row, column]
-            for row in range(window)
-            for column in range(window)
-        )
-        convolve = jax.jit(CONVOLUTIONS[convolution])
-        got = convolve(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
-        if not np.array_equal(np.asarray(got).astype(np.int64), expected):
-            return False
-    return True
-
-
-@functools.cache
-def proven_convolution() -> str:
-    """The fastest way to convolve that `probe` finds exact here.
-
-    Libraries for accelerators choose algorithms by shape, so that a probe of some shapes proves nothing about others:
-    convolutions proper are used on CPUs only, and matrix products elsewhere.
-
-    Raises:
-      RuntimeError: none is, not even with 32-bit integers.
-    """
-    for name in CONVOLUTIONS:
-        if (name != "convolution" or jax.default_backend() == "cpu") and probe(name):
-            return name
-    raise RuntimeError(
-        f"sums of integers are wrong on this backend ({jax.default_backend()}): streams made here would be unreadable"
-    )
-
-
 def log2_of_sum(total: Array) -> Array:
     """Q10 logarithm of Q16 sums."""
     raised = jnp.clip(total, 0, 2**24 - 1 - _LEAST) + _LEAST
@@ -397,7 +315,7 @@ def evaluate(
       units: input, int8.
       classes: of the blocks (uqdm.schedule).
       bands: which bands are asked for.
-      convolution: a key of `CONVOLUTIONS`.
+      convolution: a key of `uqdm.convolution.CONVOLUTIONS`.
 
     Returns:
       a and b, int16.

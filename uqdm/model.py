@@ -34,6 +34,7 @@ from channel_sim.split_tables import SplitTables
 from uqdm import integer
 from uqdm import network as networks
 from uqdm.context import channel_range
+from uqdm.convolution import proven_convolution
 from uqdm.loss import known_state
 from uqdm.network import NetworkConfig, Parameters
 from uqdm.process import TICKS, LevelTables, prior_of_levels
@@ -43,8 +44,8 @@ from uqdm.transform import analysis, synthesis
 __all__ = ["Model", "load_model"]
 
 _FORMAT = 2
-_STRIP_CELLS = 2**11
-"""Blocks that the network is asked about at once, about: memory stays bounded, and caches warm."""
+_STRIP_CELLS = 2**14
+"""Blocks that the network is asked about at once, about: memory stays bounded."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +54,7 @@ class Model:
 
     Attributes:
       arrays: the contents, by name (module docstring).
-      convolution: how the integer network convolves (uqdm.integer.CONVOLUTIONS); all exact ways give the same. By
+      convolution: how the integer network convolves (uqdm.convolution.CONVOLUTIONS); all exact ways give the same. By
         default the fastest one that is proven exact here.
     """
 
@@ -258,7 +259,7 @@ class Model:
                 part,
                 classes,
                 bands=bands,
-                convolution=self.convolution or integer.proven_convolution(),
+                convolution=self.convolution or proven_convolution(),
             )
             return tuple(np.asarray(output) for output in outputs)
 

@@ -41,6 +41,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from uqdm.context import SUMS, VALUES, bands_of, local_features, pack_bands, signed_neighbours, sums_of_magnitudes
+from uqdm.convolution import SUM_LIMIT
 from uqdm.transform import layout
 
 __all__ = [
@@ -50,7 +51,6 @@ __all__ = [
     "KERNEL_LIMIT",
     "LEAST_SUM",
     "MAGNITUDE_LIMIT",
-    "SUM_LIMIT",
     "TRUNK_MAGNITUDE_LIMIT",
     "VALUE_LIMIT",
     "NetworkConfig",
@@ -82,8 +82,6 @@ VALUE_LIMIT = 96
 
 ACTIVATION_LIMIT = 255
 KERNEL_LIMIT = 127
-SUM_LIMIT = 2**24
-"""Sums of products stay below: they are exact in float32 in any order."""
 
 LEAST_SUM = 0.05
 """Least argument of the logarithm in Eq. 1."""

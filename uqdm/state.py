@@ -37,8 +37,8 @@ class Part(NamedTuple):
 class _Members(NamedTuple):
     """Coefficients, each array (members,)."""
 
-    index: np.ndarray
-    """Flat."""
+    places: np.ndarray
+    """Flat indices."""
     block: np.ndarray
     channel: np.ndarray
     level: np.ndarray

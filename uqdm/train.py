@@ -83,6 +83,11 @@ class Recipe:
     def __post_init__(self):
         if not 0 < self.warm_up < self.steps:
             raise ValueError(f"warm_up must be positive and below steps, got {self.warm_up} and {self.steps}")
+        if not 0 <= self.quantize_from < self.steps:
+            given = f"{self.quantize_from} and {self.steps}"
+            raise ValueError(
+                f"quantize_from must be below steps, or the integer network would be untrained, got {given}"
+            )
 
 
 class State(NamedTuple):
