@@ -9,7 +9,7 @@ HEADER = Header(b"\x01\x02\x03\x04", 768, 512, 300, 20, 123_456)
 
 def test_golden_header():
     """Magic and version, model id, 768, 512, 300, 20 steps, 123456 bytes, CRC."""
-    assert container.pack(HEADER).hex(" ") == "8f 55 51 01 01 02 03 04 80 06 80 04 ac 02 14 c0 c4 07 eb 81"
+    assert container.pack(HEADER).hex(" ") == "8f 55 51 02 01 02 03 04 80 06 80 04 ac 02 14 c0 c4 07 08 a4"
 
 
 @pytest.mark.parametrize(

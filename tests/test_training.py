@@ -20,7 +20,7 @@ RECIPE = Recipe(
     crops=((32, 2), (16, 2)),
     local_width=8,
     steps=6,
-    quantize_from=4,
+    quantize_from=3,
     warm_up=2,
     prior_crops=100,
 )
@@ -94,7 +94,7 @@ def test_training_lowers_the_loss_and_can_go_on_from_a_model(tmp_path):
 
     from uqdm.train import Trainer
 
-    recipe = replace(RECIPE, steps=60, quantize_from=30, learning_rate=1e-2)
+    recipe = replace(RECIPE, steps=60, quantize_from=0, learning_rate=1e-2)
     model = fit(recipe, [PICTURES], {}, tmp_path / "a")
     with (tmp_path / "a" / "train.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]

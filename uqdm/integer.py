@@ -77,9 +77,12 @@ def _rescaling(real: np.ndarray, largest: np.ndarray | int, bias: np.ndarray | f
     need = np.abs(real) * largest + np.max(np.abs(bias), axis=extra)
     # |x M + B| < 2^31, with a half in B for rounding to nearest, and a hundredth for rounding M.
     shift = np.clip(np.floor(31 - np.log2(1.01 * (need + 0.5))), 4, 30)
+    multiplier, offset = np.rint(real * 2**shift), np.rint(bias * 2**shift + 2 ** (shift - 1))
+    if max(np.abs(multiplier).max(), np.abs(offset).max()) >= 2**31:
+        raise ValueError("the integer network is not exact: a gain or a bias is too large, the training went astray")
     return {
-        "multiplier": np.rint(real * 2**shift).astype(np.int32),
-        "offset": np.rint(bias * 2**shift + 2 ** (shift - 1)).astype(np.int32),
+        "multiplier": multiplier.astype(np.int32),
+        "offset": offset.astype(np.int32),
         "shift": shift.astype(np.int8),
     }
 
@@ -301,8 +304,8 @@ def _context(config: NetworkConfig, rows: Mapping[str, Array], units: Array, cho
 def evaluate(
     config: NetworkConfig,
     rows: Mapping[str, Array],
-    units: Int[Array, "n h w C"],
-    classes: Int[Array, "h w"],
+    units: Int[Array | np.ndarray, "n h w C"],
+    classes: Int[Array | np.ndarray, "h w"],
     *,
     bands: Bands,
     convolution: str = "convolution",
@@ -320,7 +323,7 @@ def evaluate(
     Returns:
       a and b, int16.
     """
-    units = units.astype(jnp.int32)
+    units = jnp.asarray(units, jnp.int32)
     features = jnp.concatenate([units, jnp.minimum(jnp.abs(units), TRUNK_MAGNITUDE_LIMIT)], -1)
     stream = _rescaled(rows, "entry", _layer(rows, "entry", features, convolution), (), (classes,))
     stream = jnp.clip(stream, -_STREAM_LIMIT, _STREAM_LIMIT)
