@@ -170,8 +170,8 @@ class Decoder:
         """Moves estimates, which know nothing of a step begun, into the cells that are known already."""
         tick = self.model.schedule.finest_width / TICKS
         width = np.where(cells.high == OPEN, cells.low, cells.high - cells.low)
-        # Not to the very edge of a cell: its inner 40 % holds the mean for any density that is not extreme.
-        margin = np.where(cells.sign == 0, 0.0, 0.3) * width
+        # Not to the very edge of a cell: its inner 60 % holds the mean for any density that is not extreme.
+        margin = np.where(cells.sign == 0, 0.0, 0.2) * width
         near, far = cells.low + margin, np.where(cells.high == OPEN, np.inf, cells.high - margin)
         low = np.where(cells.sign == 0, -far, np.where(cells.sign > 0, near, -far))
         high = np.where(cells.sign == 0, far, np.where(cells.sign > 0, far, -near))
