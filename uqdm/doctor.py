@@ -55,7 +55,7 @@ def elementwise() -> str:
 
 
 def network(model: Model) -> str:
-    """Digest of the outputs of a model's network for made-up states of 5 x 7 blocks at every step that asks it."""
+    """Digest of the outputs of a model's network for made-up states of 5 x 7 blocks before every fifth step."""
     rng = np.random.Generator(np.random.Philox(7))
     outputs = []
     for step, about in enumerate(model.schedule.steps):

@@ -96,6 +96,9 @@ def from_parameters(config: NetworkConfig, parameters: Parameters) -> dict[str, 
 
     Returns:
       Flat dictionary of arrays; kernels are int8.
+
+    Raises:
+      ValueError: a sum or product could leave the range in which it is exact.
     """
     p = jax.tree_util.tree_map_with_path(
         lambda path, leaf: np.asarray(leaf, np.float32 if path[-1].key == "kernel" else np.float64), parameters

@@ -35,7 +35,6 @@ from uqdm import integer
 from uqdm import network as networks
 from uqdm.context import channel_range
 from uqdm.convolution import proven_convolution
-from uqdm.loss import known_state
 from uqdm.network import NetworkConfig, Parameters
 from uqdm.process import TICKS, LevelTables, prior_of_levels
 from uqdm.schedule import Schedule, phase_classes
@@ -224,7 +223,7 @@ class Model:
     @cached_property
     def _cells(self) -> "_Cells":
         priors = [prior_of_levels(self.schedule, levels) for levels in self.schedule.levels]
-        return _Cells(*(jnp.asarray([p[i] for p in priors], jnp.float32) for i in range(3)))
+        return _Cells(*(jnp.asarray([prior[i] for prior in priors], jnp.float32) for i in range(2)))
 
     @cached_property
     def _static(self) -> "_Static":
@@ -329,7 +328,6 @@ class _Cells(NamedTuple):
 
     width: Array
     std: Array
-    input_gain: Array
 
 
 @dataclass(frozen=True)
@@ -347,14 +345,15 @@ def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 @partial(jax.jit, static_argnums=0)
 def _estimate(static: _Static, parameters, cells: _Cells, units, midpoint, shift, classes, step):
+    """uqdm.process, Eq. 6, for one picture: all arrays (1, h, w, C) but classes (h, w) and the step."""
     zero, other = ([table[i][step][classes][None] for table in cells] for i in range(2))
     doubled = midpoint.astype(jnp.float32) / static.ticks_per_unit
     left = jnp.abs(doubled) >= 2 * other[0]
-    width, std, gain = (jnp.where(left, b, a) for a, b in zip(zero, other, strict=True))
+    width, std = (jnp.where(left, b, a) for a, b in zip(zero, other, strict=True))
     inside = midpoint == 0
     middle = doubled / 2 + shift.astype(jnp.float32) / static.ticks_per_unit
     z = jnp.where(inside, 0.0, middle)
-    state = known_state(z, gain, classes, step[None])._replace(units=units.astype(jnp.float32))
+    state = networks.State(units.astype(jnp.float32), classes, step[None])
     guess = z + networks.apply(static.network, parameters, state, quantized=True).estimate * std
     reach = jnp.where(inside, width, width / 2)
     return jnp.where(jnp.isfinite(width), jnp.clip(guess, middle - reach, middle + reach), guess)

@@ -35,6 +35,10 @@ density, in units of the prior:
 S = round(2^10 std[c | z]) and L = round(64 log2(0.55 std[c | z])), std in ticks (0.55 = sqrt(3) / pi: at b = 0 the
 density has the prior's deviation). G, S and L of every level and kind of coefficient are stored in the model file.
 
+Estimate. With the network's third output d, in floating point, a preview shows
+
+    z + d std[c | z], clipped to the cell.                                                  (6)
+
 Rate. A step sends, for each of its coefficients, the child cell given the parent, at -log2 psi(child) / psi(parent)
 bits; the whole line is the parent at the first visit. By the chain rule nothing is lost by sending more steps. A
 halving step (uqdm.schedule) is coded under the references that its coefficients had in their step of the same level.

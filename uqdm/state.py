@@ -137,13 +137,13 @@ class PictureState:
         return Part(members, cells, 1 << (target + 8), reference)
 
     def update(self, step: int, members: np.ndarray, cells: Interval) -> None:
-        """The cells of `part` became these."""
+        """The cells of `part` became these (uqdm.process, Eq. 3 for the inputs)."""
         midpoint = cells.doubled_midpoint.astype(np.int32)
         self.midpoint[members] = midpoint
         self.crc = zlib.crc32(midpoint.astype("<i4").tobytes(), self.crc)
         left = np.flatnonzero(midpoint)
         members, midpoint = members[left], midpoint[left]
-        doubled_z = midpoint + 2 * self.shift[members].astype(np.int32)
+        doubled_z = midpoint + 2 * self.shift[members].astype(np.int64)
         level, channel = self.model.schedule.steps[step].level, members % self.grid.shape[2]
         self.units[members] = self.model.levels.input(level, channel, np.sign(midpoint), doubled_z)
 
