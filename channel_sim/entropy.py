@@ -79,7 +79,7 @@ class ProbabilityTable:
         return PRECISION - np.log2(self.frequencies)
 
     def weights(self, rows: np.ndarray) -> np.ndarray:
-        return self._weights[rows]
+        return self._weights.take(rows, axis=0)
 
 
 class Writer:

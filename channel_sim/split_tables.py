@@ -104,6 +104,11 @@ class SplitTables:
           The row of Eq. 1: the location is rounded to the nearest class (half up), both are clipped to the classes.
         """
         drop = unit_log2 - 5  # 2^5 location classes per unit
-        a = np.clip((location + (1 << (drop - 1))) >> drop, -LOCATION_CLASSES, LOCATION_CLASSES)
-        r = np.clip(scale_class - SCALE_STEPS * unit_log2, -SCALE_CLASSES, SCALE_CLASSES)
+        a = _within((location + (1 << (drop - 1))) >> drop, LOCATION_CLASSES)
+        r = _within(scale_class - SCALE_STEPS * unit_log2, SCALE_CLASSES)
         return (r + SCALE_CLASSES) * (2 * LOCATION_CLASSES + 1) + (a + LOCATION_CLASSES)
+
+
+def _within(values: np.ndarray, largest: int) -> np.ndarray:
+    """numpy.clip to +-largest; that function takes longer than the work on short arrays."""
+    return np.minimum(np.maximum(values, -largest), largest)

@@ -135,6 +135,7 @@ class LevelTables:
           a: output of the network, in 64ths.
           b: likewise.
         """
-        level = np.minimum(level, len(self.std) - 1)
-        location = origin + ((a.astype(np.int64) * self.std[level, channel] + 2**15) >> 16)
-        return location.astype(np.int32), (b + self.log2_scale[level, channel] + 4) >> 3
+        rows, channels = self.std.shape
+        place = np.minimum(level, rows - 1) * np.int32(channels) + channel
+        location = origin + ((a * self.std.take(place) + 2**15) >> 16)
+        return location.astype(np.int32), (b + self.log2_scale.take(place) + 4) >> 3

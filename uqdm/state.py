@@ -91,9 +91,12 @@ class _Grid:
         return zero, other
 
 
+_WIDTHS = np.int64(1) << (np.minimum(np.arange(UNSEEN + 1), 40) + 8)
+
+
 def _width(level: np.ndarray) -> np.ndarray:
     """Widths of cells in ticks; of unseen levels, more than any coefficient."""
-    return np.int64(1) << (np.minimum(level, 40).astype(np.int64) + 8)
+    return _WIDTHS.take(level)
 
 
 class PictureState:
@@ -113,18 +116,16 @@ class PictureState:
         """Takes the network's outputs before a step (Model.reference, of this picture) as references."""
         members, block, channel, level = self.grid.members(step)
         places = block * np.int32(a.shape[-1]) + (channel - np.int32(first))
-        midpoint = self.midpoint[members]
-        origin = np.where(midpoint == 0, -self.shift[members].astype(np.int32), midpoint >> 1)
-        location, scale_class = self.model.levels.reference(
-            level, channel, origin, a.reshape(-1)[places], b.reshape(-1)[places]
-        )
+        midpoint = self.midpoint.take(members)
+        origin = np.where(midpoint == 0, -self.shift.take(members).astype(np.int32), midpoint >> 1)
+        location, scale_class = self.model.levels.reference(level, channel, origin, a.take(places), b.take(places))
         self._location[members], self._scale_class[members] = location, scale_class
 
     def part(self, step: int) -> Part:
         """What the step is about; its references must have been taken."""
         target, _, halving = self.model.schedule.steps[step]
         members, _, _, level = self.grid.members(step)
-        midpoint = self.midpoint[members]
+        midpoint = self.midpoint.take(members)
         chosen = np.flatnonzero(np.abs(midpoint) >= 2 * _width(level) if halving else midpoint == 0)
         members, midpoint, width = members[chosen], midpoint[chosen], _width(level[chosen])
         if halving:
@@ -133,7 +134,7 @@ class PictureState:
         else:
             high = np.where(level[chosen] == UNSEEN, OPEN, width)
             cells = Interval(np.zeros(len(chosen), np.int8), np.zeros(len(chosen), np.int64), high)
-        reference = TableReference(self.model.tables, self._location[members], self._scale_class[members])
+        reference = TableReference(self.model.tables, self._location.take(members), self._scale_class.take(members))
         return Part(members, cells, 1 << (target + 8), reference)
 
     def update(self, step: int, members: np.ndarray, cells: Interval) -> None:
