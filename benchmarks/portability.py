@@ -31,9 +31,9 @@ from uqdm.context import channel_range
 from uqdm.data import load_pictures
 from uqdm.decoder import Decoder
 from uqdm.errors import StreamError
-from uqdm.model import Model, load_model
+from uqdm.library import load_model
+from uqdm.model import Model
 from uqdm.schedule import phase_classes
-from uqdm.state import refer
 
 XLA = "XLA_FLAGS"
 CONFIGURATIONS: dict[str, dict[str, str]] = {
@@ -94,7 +94,7 @@ def states_of(streams: list[bytes], model: Model, batch: int) -> list[str]:
         while going := [i for i, result in enumerate(results) if not result]:
             step = decoders[going[0]].step
             if step < model.steps:
-                refer(model, [decoders[i].state for i in going], step)
+                model.refer([decoders[i].state for i in going], step)
             for i in going:
                 decoders[i].referred()
                 try:

@@ -15,7 +15,6 @@ import numpy as np
 
 import uqdm
 from uqdm.images import read_picture
-from uqdm.state import PictureState
 
 PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
 
@@ -44,7 +43,7 @@ def main() -> None:
     for height, width in ((64, 64), (256, 384), (512, 768)):
         picture = np.ascontiguousarray(photograph[:height, :width])
         data = uqdm.encode(picture)
-        state = PictureState(model, height, width, 0)
+        state = model.begin(height, width, seed=0)
         units = state.units.reshape(1, *state.grid.shape)
         asking = [step for step, about in enumerate(model.schedule.steps) if not about.halving]
 

@@ -35,7 +35,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from channel_sim.channel import Gaussian, Logistic, Uniform
-from channel_sim.entropy import ProbabilityTable, Reader, Writer, quantize_probabilities
+from channel_sim.entropy import ProbabilityTable, Reader, Sampler, Writer, quantize_probabilities
 from channel_sim.randomness import SharedRandomness
 from channel_sim.split_tables import SplitTables
 
@@ -252,7 +252,9 @@ def send_refinement(writer: Writer, reference: Reference, cells: Interval, unit:
     return _refine(exchange, reference, cells, unit)[0]
 
 
-def receive_refinement(reader: Reader, reference: Reference, cells: Interval, unit: int) -> tuple[Interval, bool]:
+def receive_refinement(
+    reader: Reader | Sampler, reference: Reference, cells: Interval, unit: int
+) -> tuple[Interval, bool]:
     """Mirror image of `send_refinement`; the flag says whether the message sufficed for all cells."""
 
     def exchange(table, rows, index, cut):
@@ -282,12 +284,13 @@ def send_last_split(writer: Writer, reference: Reference, cells: Interval, y: np
     return _last_split(exchange, reference, cells)[0]
 
 
-def receive_last_split(reader: Reader, reference: Reference, cells: Interval) -> tuple[Interval, bool]:
+def receive_last_split(reader: Reader | Sampler, reference: Reference, cells: Interval) -> tuple[Interval, bool]:
     """Mirror image of `send_last_split`."""
     return _last_split(lambda table, rows, index: reader.decode(table, rows), reference, cells)
 
 
 _TICKS_LOG2 = 20
+_PLAIN_UNIT = 1 << _TICKS_LOG2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,20 +373,54 @@ class NestedDitheredQuantization:
 
 @dataclass(frozen=True, kw_only=True)
 class DitheredQuantization:
-    """Plain dithered quantization (Eq. 1): the channel X -> X + U(-width/2, width/2), exactly."""
+    """Plain dithered quantization (Eq. 1): the channel X -> X + U(-width/2, width/2), exactly.
+
+    The lattice does not depend on the reference; the walk to a cell begins at the one that holds psi's location.
+    """
 
     width: float
-
-    @property
-    def _nested(self) -> NestedDitheredQuantization:
-        return NestedDitheredQuantization(width=self.width)
 
     def encode(
         self, writer: Writer, target: Uniform, reference: Logistic | Gaussian, shared: SharedRandomness
     ) -> np.ndarray:
         """As `NestedDitheredQuantization.encode`."""
-        return self._nested.encode(writer, target, reference, shared)
+        if target.width != self.width:
+            raise ValueError(f"this channel adds noise of width {self.width}, the target has {target.width}")
+        center = np.asarray(target.center, np.float64)
+        start, shift, psi = self._around(reference, len(center), shared)
+        y = np.floor(center * (_PLAIN_UNIT / self.width)).astype(np.int64) - shift - start * _PLAIN_UNIT
+        cells = send_refinement(writer, psi, whole_line(len(center)), _PLAIN_UNIT, y)
+        return self._sample(send_last_split(writer, psi, cells, y), start, shift)
 
     def decode(self, reader: Reader, reference: Logistic | Gaussian, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`."""
-        return self._nested.decode(reader, reference, shared)
+        sample, _ = self.decode_prefix(reader, reference, shared)
+        if sample is None:
+            raise EOFError("the message ends before the sample is determined")
+        return sample
+
+    def decode_prefix(
+        self, reader: Reader | Sampler, reference: Logistic | Gaussian, shared: SharedRandomness
+    ) -> tuple[np.ndarray | None, tuple[np.ndarray, np.ndarray]]:
+        """What a message that may be cut determines: the sample or None, and the ends of intervals that X lies in."""
+        count = len(np.broadcast_to(reference[0], np.broadcast_shapes(*(np.shape(part) for part in reference))))
+        start, shift, psi = self._around(reference, count, shared)
+        cells, complete = receive_refinement(reader, psi, whole_line(count), _PLAIN_UNIT)
+        if complete:
+            cells, complete = receive_last_split(reader, psi, cells)
+        origin = shift + start * _PLAIN_UNIT
+        far, tick = np.where(cells.high == OPEN, np.inf, cells.high), self.width / _PLAIN_UNIT
+        low = np.where(cells.sign > 0, cells.low, -far)
+        high = np.where(cells.sign < 0, -cells.low, far)
+        sample = self._sample(cells, start, shift) if complete else None
+        return sample, ((low + origin) * tick, (high + origin) * tick)
+
+    def _around(self, reference: Logistic | Gaussian, count: int, shared: SharedRandomness):
+        """The cell that the walk begins at, the shift in ticks, and psi in coordinates around both."""
+        tick = self.width / _PLAIN_UNIT
+        shift = (shared.words(count) >> np.uint32(32 - _TICKS_LOG2)).astype(np.int64) - _PLAIN_UNIT // 2
+        start = np.floor(reference[0] / self.width - shift / _PLAIN_UNIT + 0.5).astype(np.int64)
+        return start, shift, DensityReference(reference, tick, shift * tick + start * self.width)
+
+    def _sample(self, cells: Interval, start: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        return (cells.doubled_midpoint / 2 + shift + start * _PLAIN_UNIT) * (self.width / _PLAIN_UNIT)

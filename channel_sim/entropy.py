@@ -25,7 +25,15 @@ from functools import cached_property
 import constriction
 import numpy as np
 
-__all__ = ["PRECISION", "ProbabilityTable", "Reader", "Writer", "determining_bytes", "quantize_probabilities"]
+__all__ = [
+    "PRECISION",
+    "ProbabilityTable",
+    "Reader",
+    "Sampler",
+    "Writer",
+    "determining_bytes",
+    "quantize_probabilities",
+]
 
 PRECISION = 24
 """Probabilities are integers out of 2^PRECISION."""
@@ -171,6 +179,23 @@ class Reader:
     def position(self) -> "Position":
         """Equal to `Writer.position` after the same symbols; its first number counts whole 32-bit words."""
         return _position(self._shadow)
+
+
+class Sampler:
+    """Stands in for a `Reader`: draws symbols from their probabilities instead of reading them.
+
+    Attributes:
+      generator: private randomness.
+    """
+
+    def __init__(self, generator: np.random.Generator):
+        self.generator = generator
+
+    def decode(self, table: ProbabilityTable, rows: np.ndarray) -> np.ndarray:
+        """One symbol per row, int32."""
+        ends = np.cumsum(table.frequencies.take(rows, axis=0), axis=1)
+        draws = self.generator.integers(0, 2**PRECISION, (len(rows), 1))
+        return (draws >= ends).sum(axis=1).astype(np.int32)
 
 
 Position = tuple[int, tuple[int, int]]

@@ -10,8 +10,8 @@ from pictures import make_picture
 from uqdm.cli import main
 from uqdm.codec import encode
 from uqdm.images import read_picture, write_picture
+from uqdm.library import load_model
 from uqdm.metrics import psnr_db
-from uqdm.model import load_model
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from uqdm.integer import from_parameters
-from uqdm.model import Model, load_model
+from uqdm.library import load_model
+from uqdm.model import Model
 from uqdm.network import NetworkConfig, init, round_kernels
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from uqdm.errors import FormatError as FormatError
     from uqdm.errors import ModelMismatchError as ModelMismatchError
     from uqdm.errors import StreamError as StreamError
+    from uqdm.library import load_model as load_model
     from uqdm.model import Model as Model
-    from uqdm.model import load_model as load_model
 
 __version__ = "0.1.0"
 __all__ = [
@@ -53,7 +53,7 @@ _HOMES = {
     "decode_batch": "uqdm.codec",
     "encode": "uqdm.codec",
     "encode_batch": "uqdm.codec",
-    "load_model": "uqdm.model",
+    "load_model": "uqdm.library",
     "previews": "uqdm.codec",
 }
 

@@ -90,7 +90,7 @@ def _picture(path: str, background: str | None) -> np.ndarray:
 
 
 def _model(name: str):
-    from uqdm.model import load_model
+    from uqdm.library import load_model
 
     try:
         return load_model(name)
@@ -113,8 +113,9 @@ def _encode(options: argparse.Namespace) -> None:
     if not 0 <= options.seed < 2**32:
         raise UserError(f"--seed must lie in [0, 2^32), got {options.seed}")
     from uqdm.codec import encode
+    from uqdm.state import steps_until
 
-    with _bar(model.schedule.steps_until(options.tau), "encode") as bar:
+    with _bar(steps_until(options.tau, model.steps), "encode") as bar:
         data = encode(picture, options.tau, model=model, seed=options.seed, on_step=bar.update)
     if options.psnr is not None:
         data = _cut_to_psnr(data, picture, model, options.psnr)
@@ -193,10 +194,14 @@ def _decode(options: argparse.Namespace) -> None:
             _write_all(options, previews(data, model=model), header)
             return
         decoder = Decoder(data, model=model)
+        try:
+            decoder.check_method(options.method, options.remaining_steps)
+        except ValueError as error:
+            raise UserError(str(error)) from None
         with _bar(header.steps, "decode") as bar:
             while decoder.advance():
                 bar.update()
-        picture = decoder.picture()
+        picture = decoder.reconstruct(options.method, options.remaining_steps, options.seed)
     with _about(output):
         _write(output, write_picture(picture, suffix))
     total = container.describe(data)["complete_bytes"]
@@ -283,6 +288,21 @@ def _verify(options: argparse.Namespace) -> None:
         )
 
 
+def _import_checkpoint(options: argparse.Namespace) -> None:
+    from uqdm.published import read_published
+
+    _may_write(options.output, options.force)
+    try:
+        published = read_published(options.checkpoint, options.config, average=not options.raw)
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from None
+    model = published.model(options.name)
+    _write(options.output, model.to_bytes())
+    noise = published.noise
+    gammas = f"gamma {noise.gamma_min:.3f} to {noise.gamma_max:.3f}"
+    _say(f"{options.output}: model {model.id[:4].hex()}, {model.steps} steps, {gammas}")
+
+
 def _doctor(options: argparse.Namespace) -> None:
     from uqdm import doctor
 
@@ -333,6 +353,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
     sub.add_argument("output", metavar="OUT", nargs="?", help="the picture, or - for a PNG on standard output")
     sub.add_argument("--bytes", type=int, help="use only the first so many bytes")
+    sub.add_argument(
+        "--method", default="denoise", help="denoise (default), or sample, ancestral, flow: see the README"
+    )
+    sub.add_argument("--remaining-steps", type=int, metavar="N", help="steps of the reverse process to take")
+    sub.add_argument("--seed", type=int, default=0, help="of sampling")
     sub.add_argument("--all", metavar="DIR", help="write one picture per step into a folder")
     with_model(sub), with_force(sub)
     sub.set_defaults(bpp=None)
@@ -358,6 +383,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("verify", _verify, "decode a stream and say whether it is whole and undamaged")
     sub.add_argument("input", metavar="IN")
     with_model(sub)
+
+    sub = command("import-checkpoint", _import_checkpoint, "make a model file of a checkpoint of the published UQDM")
+    sub.add_argument("checkpoint", metavar="CHECKPOINT.pt")
+    sub.add_argument("config", metavar="CONFIG.json")
+    sub.add_argument("output", metavar="OUT.npz")
+    sub.add_argument("--raw", action="store_true", help="raw weights and the configured gamma, not moving averages")
+    sub.add_argument("--name", default="uqdm", help="name in the model file")
+    with_force(sub)
 
     command("doctor", _doctor, "say whether streams made on this machine decode on others")
     return parser

@@ -1,8 +1,9 @@
 """Algorithm 1, the sender's side, and the functions that encode and decode whole pictures.
 
-Sender and receiver walk through the steps of the schedule together. For each step the model gives the reference
-distributions from what both know, the sender tells for every coefficient of the step which child of its cell the
-source lies in (channel_sim.dither), and both update their state (uqdm.state). One code word runs through all steps.
+Sender and receiver walk through the steps together. For each step the model gives the reference distributions from
+what both know, the sender's state sends a sample of the target, and both update their state; what that means is the
+process's (uqdm.state is the contract, uqdm.nested_state and uqdm.diffusion_state are the processes). One code word runs
+through all steps.
 `_Sender.send` and `uqdm.decoder.Decoder.advance` are mirror images.
 
 Check values. Damage must not pass for a picture, so after a step the 16 low bits of a running CRC-32 over all states
@@ -15,14 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from channel_sim.dither import send_refinement
 from channel_sim.entropy import Writer, determining_bytes
 from uqdm import container
 from uqdm.container import Header
 from uqdm.decoder import CHECK_INTERVAL_WORDS, CHECK_TABLE, Decoder
-from uqdm.model import Model, load_model
-from uqdm.state import PictureState, refer
-from uqdm.transform import pad_to_blocks
+from uqdm.library import load_model
+from uqdm.state import ProgressiveModel, steps_until
 
 __all__ = ["Preview", "StepCost", "decode", "decode_batch", "encode", "encode_batch", "encode_with_costs", "previews"]
 
@@ -31,7 +30,7 @@ class StepCost(NamedTuple):
     """What had been spent at the end of a step."""
 
     ideal_bits: float
-    """Model's code length of all cells so far, without header and check values."""
+    """Model's code length of all steps so far, without header and check values."""
     file_bytes: int
     """Shortest prefix of the file that determines the step, and its check value if it has one."""
 
@@ -62,24 +61,21 @@ class _Sender:
     """One picture on its way.
 
     Attributes:
-      cell_bits: ideal bits of all cells so far.
+      cell_bits: ideal bits of all steps so far.
     """
 
-    def __init__(self, picture: np.ndarray, model: Model, steps: int, seed: int):
+    def __init__(self, picture: np.ndarray, model: ProgressiveModel, steps: int, seed: int):
         height, width = picture.shape[:2]
-        self.state = PictureState(model, height, width, seed)
+        self.state = model.begin(height, width, seed, picture)
         self.writer, self.cell_bits = Writer(), 0.0
         self._header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0)
-        self._source = model.ticks(pad_to_blocks(picture, model.block)).reshape(-1) - self.state.shift
         self._checked_words = 0
 
     def send(self, step: int) -> None:
         """One step, its references taken."""
-        members, cells, unit, reference = self.state.part(step)
         before = self.writer.ideal_bits
-        cells = send_refinement(self.writer, reference, cells, unit, self._source[members])
+        self.state.send(self.writer, step)
         self.cell_bits += self.writer.ideal_bits - before
-        self.state.update(step, members, cells)
         emitted = self.writer.position[0]
         if step + 1 == self._header.steps or emitted - self._checked_words >= CHECK_INTERVAL_WORDS:
             self.writer.encode(CHECK_TABLE, np.zeros(2, np.int64), self.state.check_bytes)
@@ -94,16 +90,16 @@ class _Sender:
 def _encode_together(
     pictures: Sequence[np.ndarray],
     tau: float,
-    model: Model | None,
+    model: ProgressiveModel | None,
     seed: int,
     on_step: Callable[[list[_Sender]], object] = lambda _: None,
 ) -> list[bytes]:
     """Algorithm 1 for pictures of one size."""
     model = model or load_model()
-    steps = model.schedule.steps_until(tau)
+    steps = steps_until(tau, model.steps)
     senders = [_Sender(picture, model, steps, seed) for picture in pictures]
     for step in range(steps):
-        refer(model, [sender.state for sender in senders], step)
+        model.refer([sender.state for sender in senders], step)
         for sender in senders:
             sender.send(step)
         on_step(senders)
@@ -114,7 +110,7 @@ def encode(
     x,
     tau: float = 0.0,
     *,
-    model: Model | None = None,
+    model: ProgressiveModel | None = None,
     seed: int = 0,
     on_step: Callable[[], object] = lambda: None,
 ) -> bytes:
@@ -137,7 +133,7 @@ def encode(
 
 
 def encode_with_costs(
-    x, tau: float = 0.0, *, model: Model | None = None, seed: int = 0
+    x, tau: float = 0.0, *, model: ProgressiveModel | None = None, seed: int = 0
 ) -> tuple[bytes, list[StepCost]]:
     """As `encode`, and what every step cost (the first entry is the bare header)."""
     ends = [(0.0, Writer().position)]
@@ -150,7 +146,9 @@ def encode_with_costs(
     return data, [StepCost(bits, start + determining_bytes(data[start:], end)) for bits, end in ends]
 
 
-def encode_batch(pictures: Iterable, tau: float = 0.0, *, model: Model | None = None, seed: int = 0) -> list[bytes]:
+def encode_batch(
+    pictures: Iterable, tau: float = 0.0, *, model: ProgressiveModel | None = None, seed: int = 0
+) -> list[bytes]:
     """Encodes pictures of any sizes, one stream each and the same as `encode` gives.
 
     The network is asked about all pictures of one size at once, which is faster where they are small.
@@ -164,12 +162,24 @@ def encode_batch(pictures: Iterable, tau: float = 0.0, *, model: Model | None = 
     return streams
 
 
-def decode(data: bytes, *, model: Model | None = None) -> np.ndarray:
+def decode(
+    data: bytes,
+    *,
+    model: ProgressiveModel | None = None,
+    method: str = "denoise",
+    remaining_steps: int | None = None,
+    seed: int = 0,
+) -> np.ndarray:
     """Decodes a stream or any prefix of one that holds the header.
 
     Args:
       data: the bytes.
       model: what the stream was made with; by default `load_model("photo")`.
+      method: how what is missing is filled in (review, Section IV-B): "denoise" shows the mean of what it may be. For
+        the nested process "sample" draws it from the model; for the uniform process "ancestral" does, and "flow"
+        follows the probability-flow differential equation. These look like pictures, and are farther from the original.
+      remaining_steps: how many steps of the reverse process to take; by default those that were not sent.
+      seed: of the private randomness of "sample" and "ancestral".
 
     Returns:
       uint8 (H, W, 3).
@@ -178,23 +188,25 @@ def decode(data: bytes, *, model: Model | None = None) -> np.ndarray:
       FormatError: the data is no stream, or its header is damaged or incomplete.
       ModelMismatchError: the stream was made with another model.
       DamagedStreamError: the payload contradicts itself; `data[:error.good_bytes]` decodes to what was verified.
+      ValueError: the process has no such method.
     """
     decoder = Decoder(data, model=model)
+    decoder.check_method(method, remaining_steps)
     while decoder.advance():
         pass
-    return decoder.picture()
+    return decoder.reconstruct(method, remaining_steps, seed)
 
 
-def decode_batch(streams: Iterable[bytes], *, model: Model | None = None) -> list[np.ndarray]:
+def decode_batch(streams: Iterable[bytes], *, model: ProgressiveModel | None = None) -> list[np.ndarray]:
     """Decodes streams or prefixes as `decode` does each of them, asking the network about many at once."""
     decoders = [Decoder(data, model=model) for data in streams]
     active = list(range(len(decoders)))
     while active:
-        for places in _alike([(decoders[i].state.grid.shape, decoders[i].step) for i in active]):
+        for places in _alike([(decoders[i].header[1:3], decoders[i].step) for i in active]):
             together = [decoders[active[place]] for place in places]
             together = [decoder for decoder in together if decoder.step < decoder.header.steps]
             if together:
-                refer(together[0].model, [decoder.state for decoder in together], together[0].step)
+                together[0].model.refer([decoder.state for decoder in together], together[0].step)
                 for decoder in together:
                     decoder.referred()
         active = [i for i in active if decoders[i].advance()]
@@ -209,7 +221,7 @@ def _alike(keys: list) -> list[list[int]]:
     return list(places.values())
 
 
-def previews(data: bytes | Iterable[bytes], *, model: Model | None = None) -> Iterator[Preview]:
+def previews(data: bytes | Iterable[bytes], *, model: ProgressiveModel | None = None) -> Iterator[Preview]:
     """One picture per step as bytes are consumed, and one for what is left over at the end of a cut stream.
 
     Args:
@@ -234,5 +246,5 @@ def previews(data: bytes | Iterable[bytes], *, model: Model | None = None) -> It
             yield Preview(decoder.picture(), decoder.step, decoder.header.steps, decoder.needed_bytes)
     if decoder is None:
         Decoder(received, model=model)
-    elif decoder.begun:
+    elif decoder.state.begun:
         yield Preview(decoder.picture(), decoder.step, decoder.header.steps, decoder.file_bytes)

@@ -1,15 +1,14 @@
 """Algorithm 1, the receiver's side: a decoder that is fed with bytes and says what they determine."""
 
+from typing import Any
+
 import numpy as np
 
-from channel_sim.dither import OPEN, Interval, receive_refinement
 from channel_sim.entropy import ProbabilityTable, Reader, determining_bytes
 from uqdm import container
 from uqdm.errors import DamagedStreamError, ModelMismatchError
-from uqdm.model import Model, load_model
-from uqdm.process import TICKS
-from uqdm.state import Part, PictureState, refer
-from uqdm.transform import pad_to_blocks
+from uqdm.library import load_model
+from uqdm.state import ProgressiveModel
 
 __all__ = ["CHECK_INTERVAL_WORDS", "CHECK_TABLE", "Decoder", "check_against"]
 
@@ -17,9 +16,6 @@ CHECK_INTERVAL_WORDS = 256
 """Words of the code word between check values (uqdm.codec), at least."""
 CHECK_TABLE = ProbabilityTable(np.full((1, 256), 2**16))
 """Code of a byte of a check value."""
-
-_LARGEST = 2**30
-"""No coefficient of a picture comes near so many ticks."""
 
 
 class Decoder:
@@ -32,9 +28,9 @@ class Decoder:
       step: complete steps so far.
     """
 
-    def __init__(self, data: bytes, *, model: Model | None = None):
+    def __init__(self, data: bytes, *, model: ProgressiveModel | None = None):
         self.header, start = container.unpack(data)
-        self.model = model or load_model()
+        self.model: ProgressiveModel = model or load_model()
         if self.model.id[: container.MODEL_ID_BYTES] != self.header.model_id:
             raise ModelMismatchError(
                 f"the stream was made with model {self.header.model_id.hex()}, but this is model {self.model.name!r} "
@@ -44,16 +40,13 @@ class Decoder:
             what = f"the header names {self.header.steps} steps, the model has {self.model.steps}"
             raise DamagedStreamError(what, step=0, good_bytes=start)
         self._header_bytes = start
-        self.state = PictureState(self.model, self.header.height, self.header.width, self.header.seed)
+        self.state: Any = self.model.begin(self.header.height, self.header.width, self.header.seed)
         self._payload = bytes(data[start:])[: self.header.payload_bytes]
         self._reader = Reader(self._payload)
         self._checked_words = 0
         self._check_due = False
         self.step = 0
         self._referred_step = -1
-        self._part: Part | None = None
-        self._partial: tuple[np.ndarray, Interval] | None = None
-        self._estimate: np.ndarray | None = None
         self._verified = 0, start
 
     def feed(self, data: bytes) -> None:
@@ -76,13 +69,8 @@ class Decoder:
         """Whether all bytes of the stream have arrived."""
         return len(self._payload) == self.header.payload_bytes
 
-    @property
-    def begun(self) -> bool:
-        """Whether something is known of the next step."""
-        return self._partial is not None
-
     def referred(self) -> None:
-        """Says that the references of the next step have been taken already (uqdm.state.refer)."""
+        """Says that the references of the next step have been taken already (ProgressiveModel.refer)."""
         self._referred_step = self.step
 
     def advance(self) -> bool:
@@ -95,35 +83,23 @@ class Decoder:
         """
         if not self._check() or self.step == self.header.steps:
             return False
-        members, before, unit, reference = self._next_part()
+        if self._referred_step != self.step:
+            self.model.refer([self.state], self.step)
+            self._referred_step = self.step
         mark = self._reader.mark()
         try:
-            cells, determined = receive_refinement(self._reader, reference, before, unit)
+            complete = self.state.receive(self._reader, self.step)
         except OverflowError:
             raise self._damaged() from None
-        if np.where(cells.high == OPEN, cells.low, cells.high).max(initial=0) >= _LARGEST:
-            raise self._damaged()
-        if not determined:
+        if not complete:
             self._missing(mark)
-            self._partial = (members, cells)
             return False
-        self._partial = self._part = self._estimate = None
-        self.state.update(self.step, members, cells)
         self.step += 1
         self._check_due = (
             self.step == self.header.steps or self._reader.position[0] - self._checked_words >= CHECK_INTERVAL_WORDS
         )
         self._check()
         return True
-
-    def _next_part(self) -> Part:
-        """What the next step is about; kept until it is complete, however many pieces its bytes arrive in."""
-        if self._part is None:
-            if self._referred_step != self.step:
-                refer(self.model, [self.state], self.step)
-                self._referred_step = self.step
-            self._part = self.state.part(self.step)
-        return self._part
 
     def _check(self) -> bool:
         """Mirror image of the sender's check values; whether none is missing."""
@@ -155,33 +131,23 @@ class Decoder:
 
     def picture(self) -> np.ndarray:
         """The picture that all bytes so far determine, uint8 (H, W, 3)."""
-        if self._estimate is None:
-            self._estimate = self.state.estimate(self.step)
-        estimate = self._estimate
-        if self._partial is not None:
-            estimate = np.array(estimate)
-            members, cells = self._partial
-            values = estimate.reshape(-1)[members]
-            estimate.reshape(-1)[members] = self._into(cells, values, self.state.shift[members])
-        pixels = self.model.picture(estimate)
-        return pixels[: self.header.height, : self.header.width]
+        return self.state.picture(self.step)
 
-    def _into(self, cells: Interval, values: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Moves estimates, which know nothing of a step begun, into the cells that are known already."""
-        tick = self.model.schedule.finest_width / TICKS
-        width = np.where(cells.high == OPEN, cells.low, cells.high - cells.low)
-        # Not to the very edge of a cell: its inner 60 % holds the mean for any density that is not extreme.
-        margin = np.where(cells.sign == 0, 0.0, 0.2) * width
-        near, far = cells.low + margin, np.where(cells.high == OPEN, np.inf, cells.high - margin)
-        low = np.where(cells.sign == 0, -far, np.where(cells.sign > 0, near, -far))
-        high = np.where(cells.sign == 0, far, np.where(cells.sign > 0, far, -near))
-        untouched = (cells.sign == 0) & (cells.high == OPEN)
-        moved = np.clip(values, (low + shift) * tick, (high + shift) * tick)
-        return np.where(untouched, values, moved).astype(np.float32)
+    def check_method(self, method: str, remaining_steps: int | None) -> None:
+        """Raises ValueError where `reconstruct` cannot do what is asked."""
+        if method not in self.state.methods:
+            raise ValueError(f"method must be one of {', '.join(self.state.methods)} for this model, got {method!r}")
+        if remaining_steps is not None and remaining_steps < 1:
+            raise ValueError(f"the number of remaining steps must be at least 1, got {remaining_steps}")
+
+    def reconstruct(self, method: str, remaining_steps: int | None, seed: int) -> np.ndarray:
+        """The picture, with what is missing filled in (uqdm.codec.decode), uint8 (H, W, 3)."""
+        self.check_method(method, remaining_steps)
+        return self.state.reconstruct(self.step, method, remaining_steps, seed)
 
 
-def check_against(data: bytes, picture: np.ndarray, *, model: Model | None = None) -> None:
-    """Decodes a stream or a prefix of one, and makes sure that its cells are those of a picture.
+def check_against(data: bytes, picture: np.ndarray, *, model: ProgressiveModel | None = None) -> None:
+    """Decodes a stream or a prefix of one, and makes sure that its state is one of a picture.
 
     Args:
       data: the bytes.
@@ -194,7 +160,5 @@ def check_against(data: bytes, picture: np.ndarray, *, model: Model | None = Non
     decoder = Decoder(data, model=model)
     while decoder.advance():
         pass
-    state = decoder.state
-    source = decoder.model.ticks(pad_to_blocks(picture, decoder.model.block)).reshape(-1) - state.shift
-    if not state.contains(decoder.step, source):
-        raise DamagedStreamError("a coefficient lies outside of its cell", step=decoder.step, good_bytes=0)
+    if not decoder.state.agrees_with(picture, decoder.step):
+        raise DamagedStreamError("what was decoded is of another picture", step=decoder.step, good_bytes=0)

@@ -18,7 +18,8 @@ import numpy as np
 
 from uqdm import convolution, integer
 from uqdm.decoder import Decoder
-from uqdm.model import Model, load_model
+from uqdm.library import load_model
+from uqdm.model import Model
 
 __all__ = ["Finding", "examine", "facts"]
 
@@ -85,6 +86,7 @@ def examine() -> Iterator[Finding]:
     folder = resources.files("uqdm") / "models"
     stored = json.loads((folder / "photo.json").read_text())
     model = load_model()
+    assert isinstance(model, Model)
 
     def compared(what: str, found: str, expected: str) -> Finding:
         equal = found == expected

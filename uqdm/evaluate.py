@@ -8,13 +8,13 @@ import numpy as np
 
 from uqdm.codec import encode, previews
 from uqdm.metrics import bpp, psnr_db
-from uqdm.model import Model
 from uqdm.rivals import Point
+from uqdm.state import ProgressiveModel
 
 __all__ = ["progressive_points", "write_csv"]
 
 
-def progressive_points(picture: np.ndarray, model: Model) -> list[Point]:
+def progressive_points(picture: np.ndarray, model: ProgressiveModel) -> list[Point]:
     """One progressive stream of a picture, cut at the end of every step: real bytes and the decoded picture's PSNR."""
     points = []
     for preview in previews(encode(picture, model=model), model=model):

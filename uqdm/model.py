@@ -1,6 +1,6 @@
-"""A model: schedule, process and weights in one file, and the functions that codecs call.
+"""A model of the nested process: schedule and weights in one file, and the functions that codecs call.
 
-The file is a numpy `.npz` archive (no pickles) with
+The file (uqdm.archive) has
 
     config         JSON: format, name, block, finest_width, phases, threshold, network
     prior_std      float32 (C,)
@@ -11,17 +11,13 @@ The file is a numpy `.npz` archive (no pickles) with
     weight/...     the parameters of the network (uqdm.network), for estimates and for further training: float32, but
                    kernels as int8; those that integer/... holds already are not repeated
 
-and the model id is the SHA-256 over all of these, sorted by name, as (name, dtype, shape, bytes). What a stream means
-is decided by config, prior_std, table/, level/ and integer/ alone; the rest shapes previews.
+and the model id is the identity of them all. What a stream means is decided by config, prior_std, table/, level/ and
+integer/ alone; the rest shapes previews.
 """
 
-import hashlib
-import io
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
-from importlib import resources
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,16 +27,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int8, Int16
 
 from channel_sim.split_tables import SplitTables
-from uqdm import integer
+from uqdm import archive, integer
 from uqdm import network as networks
 from uqdm.context import channel_range
 from uqdm.convolution import proven_convolution
+from uqdm.nested_state import NestedState, refer
 from uqdm.network import NetworkConfig, Parameters
 from uqdm.process import TICKS, LevelTables, prior_of_levels
 from uqdm.schedule import Schedule, phase_classes
 from uqdm.transform import analysis, synthesis
 
-__all__ = ["Model", "load_model"]
+__all__ = ["Model"]
 
 _FORMAT = 2
 _STRIP_CELLS = 2**14
@@ -81,7 +78,7 @@ class Model:
         parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), parameters)
         integers = integer.from_parameters(network, parameters)
         arrays = {
-            "config": np.frombuffer(json.dumps(config, sort_keys=True).encode(), np.uint8),
+            "config": archive.pack_config(config),
             "prior_std": np.asarray(schedule.prior_std, np.float32),
         }
         arrays |= {f"table/{name}": table for name, table in SplitTables.logistic().to_arrays().items()}
@@ -99,7 +96,7 @@ class Model:
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        return json.loads(self.arrays["config"].tobytes())
+        return archive.config_of(self.arrays)
 
     @property
     def name(self) -> str:
@@ -125,33 +122,26 @@ class Model:
     @cached_property
     def integers(self) -> dict[str, np.ndarray]:
         """The network in integers, which is what streams are made with."""
-        return _under("integer/", self.arrays)
+        return archive.under("integer/", self.arrays)
 
     @cached_property
     def levels(self) -> LevelTables:
         """The integers of every level."""
-        return LevelTables(**_under("level/", self.arrays))
+        return LevelTables(**archive.under("level/", self.arrays))
 
     @cached_property
     def tables(self) -> SplitTables:
         """Integer probabilities of the reference distributions."""
-        return SplitTables.from_arrays(**_under("table/", self.arrays))
+        return SplitTables.from_arrays(**archive.under("table/", self.arrays))
 
     @cached_property
     def parameters(self) -> Parameters:
         """Weights of the network, kernels on their 8-bit grid."""
-        leaves, scales = _under("weight/", self.arrays), _under("scale/", self.arrays)
+        leaves, scales = archive.under("weight/", self.arrays), archive.under("scale/", self.arrays)
         for name, scale in scales.items():
             steps = leaves[name] if name in leaves else self.integers[name]
             leaves[name] = steps.astype(np.float32) * scale
-        tree: dict[str, Any] = {}
-        for name, array in leaves.items():
-            *parents, last = name.split("/")
-            node = tree
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[last] = array
-        return tree
+        return archive.nested(leaves)
 
     @property
     def block(self) -> int:
@@ -163,37 +153,39 @@ class Model:
         return len(self.schedule.steps)
 
     @cached_property
+    def _digest(self) -> bytes:
+        return archive.digest(self.arrays)
+
+    @property
     def id(self) -> bytes:
         """SHA-256 of the contents, 32 bytes."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.arrays.items()):
-            digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.digest()
+        return self._digest
 
     def to_bytes(self) -> bytes:
         """The file."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **self.arrays)
-        return buffer.getvalue()
+        return archive.to_bytes(self.arrays)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Model":
+        """Takes the contents of a file.
+
+        Raises:
+          ValueError: the format is unknown, or the integer network is not exact.
+        """
+        model = cls(arrays=arrays)
+        if (known := model._config["format"]) != _FORMAT:
+            raise ValueError(f"model format {known} is unknown here (this program reads {_FORMAT})")
+        integer.check(model.network, model.integers)
+        return model
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Model":
         """Reads the file.
 
         Raises:
-          ValueError: it is no model file, or one of an unknown format, or one whose integer network is not exact.
+          ValueError: it is no model file, or as `from_arrays`.
         """
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                model = cls(arrays={name: archive[name] for name in archive.files})
-            known = model._config["format"]
-        except Exception as error:
-            raise ValueError(f"not a model file ({error})") from error
-        if known != _FORMAT:
-            raise ValueError(f"model format {known} is unknown here (this program reads {_FORMAT})")
-        integer.check(model.network, model.integers)
-        return model
+        return cls.from_arrays(archive.from_bytes(data))
 
     def save(self, path: str | Path) -> None:
         """Writes the file."""
@@ -239,6 +231,14 @@ class Model:
             taking_part = [band.start for band in one_by_one if members[slice(*channel_range(band))].any()]
             chosen.append(range(taking_part[0], taking_part[-1] + 1))
         return chosen
+
+    def begin(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
+        """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
+        return NestedState(self, height, width, seed, picture)
+
+    def refer(self, states: Sequence[NestedState], step: int) -> None:
+        """Takes the references of a step for states of pictures of one size, asking the network about all at once."""
+        refer(self, states, step)
 
     def reference(
         self, units: Int8[np.ndarray, "n h w C"], step: int
@@ -339,10 +339,6 @@ class _Static:
     ticks_per_unit: float
 
 
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
 @partial(jax.jit, static_argnums=0)
 def _estimate(static: _Static, parameters, cells: _Cells, units, midpoint, shift, classes, step):
     """uqdm.process, Eq. 6, for one picture: all arrays (1, h, w, C) but classes (h, w) and the step."""
@@ -369,19 +365,3 @@ def _ticks(static: _Static, pixels):
 def _picture(block: int, coefficients):
     pixels = synthesis(coefficients[None], block)[0]
     return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)
-
-
-@lru_cache(maxsize=8)
-def load_model(name_or_path: str | Path = "photo") -> Model:
-    """Loads a model: the name of one that comes with the package ("photo"), or the path of a file.
-
-    Raises:
-      FileNotFoundError: there is neither.
-      ValueError: the file is no model.
-    """
-    packaged = resources.files("uqdm") / "models" / f"{name_or_path}.npz"
-    if packaged.is_file():
-        return Model.from_bytes(packaged.read_bytes())
-    if Path(name_or_path).is_file():
-        return Model.from_bytes(Path(name_or_path).read_bytes())
-    raise FileNotFoundError(f"no model {str(name_or_path)!r}: neither a model of this package nor a file")

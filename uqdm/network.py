@@ -25,8 +25,8 @@ The network is made to be evaluated in integers (uqdm.integer): no normalisation
 clipped ReLU with a learned ceiling as the non-linearity, inputs in sixteenths. With `quantized`, kernels have 255
 values per output channel and activations 256, as they have there; rounding lets gradients pass straight through.
 
-This is the only file that imports flax; outside of it parameters are nested dictionaries of arrays. Its Linen modules
-stay behind pure functions, so that changing the framework would touch nothing else.
+Only this file and uqdm.unet import flax; outside of them parameters are nested dictionaries of arrays. The
+modules stay behind pure functions, so that changing the framework would touch nothing else.
 """
 
 import functools

@@ -27,7 +27,6 @@ Time runs as in the review's Algorithm 1: T = 1 at the start, and the state afte
 t = 1 - i / n.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -146,9 +145,3 @@ class Schedule:
                 other = np.where(step.members & (other == UNSEEN), level, other)
             history.append((zero, other))
         return Levels(*(np.stack(levels) for levels in zip(*history, strict=True)))
-
-    def steps_until(self, tau: float) -> int:
-        """How many steps Algorithm 1 sends when transmission ends at time `tau` in [0, 1]."""
-        if not 0 <= tau <= 1:
-            raise ValueError(f"tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {tau}")
-        return math.floor((1 - tau) * len(self.steps) + 1e-9)

@@ -1,0 +1,169 @@
+"""The state of the uniform process (UQDM): z_t, shared by sender and receiver.
+
+z_1 is drawn from the common randomness (review, Section IV-B: the first channel simulation is skipped). A step
+simulates the uniform posterior of `uqdm.diffusion` by dithered quantization (channel_sim.dither): the lattice of width
+Delta has a shift from the common randomness and does not depend on the network, so z_s is a function of integers and
+the seed, and the network only decides what they cost. (The published code centres the lattice on the network's mean:
+the law is the same, but every rounding error of the network goes into the state.)
+
+Previews denoise z_t. A step that is known in part tells of every m(z_t, x) = a z_t + b x that it lies in some interval;
+there psi is cut off, and x_hat moves by the distance between psi's mean and the mean of what is left of it, over b.
+"""
+
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+from scipy.special import ndtri
+
+from channel_sim.channel import Gaussian, Logistic, Uniform
+from channel_sim.dither import DitheredQuantization
+from channel_sim.entropy import Reader, Sampler, Writer
+from channel_sim.randomness import SharedRandomness
+from uqdm import diffusion
+from uqdm.diffusion import Moments
+from uqdm.transform import pad_to_blocks
+
+if TYPE_CHECKING:
+    from uqdm.diffusion_model import DiffusionModel
+
+__all__ = ["DiffusionState", "Expectation"]
+
+
+class Expectation(NamedTuple):
+    """What the network says before a step."""
+
+    unclipped: np.ndarray
+    """x_hat before it is clipped to [-1, 1]."""
+    reference: Moments
+    """Mean and standard deviation of psi."""
+
+    @property
+    def denoised(self) -> np.ndarray:
+        """x_hat."""
+        return np.clip(self.unclipped, -1.0, 1.0)
+
+
+def _width(gamma_t: float, gamma_s: float) -> float:
+    """Delta of uqdm.diffusion, Eq. 3."""
+    return float(diffusion.posterior(np.float32(0), np.float32(0), gamma_t, gamma_s).width)
+
+
+class DiffusionState:
+    """State of one picture (uqdm.state.State).
+
+    Attributes:
+      z: z_t, float32 (h, w, 3), extended to the multiples of sides that the network takes.
+      expectation: of the next step, once the model has been asked.
+    """
+
+    def __init__(self, model: "DiffusionModel", height: int, width: int, seed: int, picture: np.ndarray | None = None):
+        self.model, self.size, self.seed = model, (height, width), seed
+        stride = model.network.stride
+        shape = (-(-height // stride) * stride, -(-width // stride) * stride, 3)
+        count = int(np.prod(shape))
+        self.z = ndtri(SharedRandomness(seed).uniform(count) + 0.5).astype(np.float32).reshape(shape)
+        self.expectation: Expectation | None = None
+        self._source = None if picture is None else self._values(picture)
+        self._known: tuple[np.ndarray, np.ndarray] | None = None
+        self._final: np.ndarray | None = None
+
+    def _values(self, picture: np.ndarray) -> np.ndarray:
+        return np.asarray(diffusion.values_of(pad_to_blocks(picture, self.model.network.stride)))
+
+    def _channel(self, step: int) -> DitheredQuantization:
+        return DitheredQuantization(width=_width(*self.model.gammas[step : step + 2]))
+
+    def _reference(self) -> Logistic | Gaussian:
+        assert self.expectation is not None, "the model must be asked before a step"
+        mean, std = (np.asarray(part, np.float64).reshape(-1) for part in self.expectation.reference)
+        return Logistic(mean, std * (3**0.5 / np.pi)) if self.model.logistic else Gaussian(mean, std)
+
+    def send(self, writer: Writer, step: int) -> None:
+        """Sends a sample of the uniform posterior."""
+        assert self._source is not None, "only a state that was begun with a picture can send"
+        gamma_t, gamma_s = self.model.gammas[step : step + 2]
+        mean = np.asarray(diffusion.posterior(self.z, self._source, gamma_t, gamma_s).mean, np.float64)
+        channel = self._channel(step)
+        target = Uniform(mean.reshape(-1), channel.width)
+        self._update(channel.encode(writer, target, self._reference(), SharedRandomness(self.seed, step + 1)))
+
+    def receive(self, reader: Reader | Sampler, step: int) -> bool:
+        """Mirror image of `send`."""
+        channel, shared = self._channel(step), SharedRandomness(self.seed, step + 1)
+        sample, ends = channel.decode_prefix(reader, self._reference(), shared)
+        if sample is None:
+            self._known = ends
+            return False
+        self._update(sample)
+        return True
+
+    def _update(self, sample: np.ndarray) -> None:
+        self.z = sample.astype(np.float32).reshape(self.z.shape)
+        self.expectation = self._known = self._final = None
+
+    @property
+    def check_bytes(self) -> np.ndarray:
+        """16 bits of the CRC-32 of z_t."""
+        crc = zlib.crc32(self.z.astype("<f4").tobytes())
+        return np.array([crc >> 8 & 255, crc & 255])
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the next step is known."""
+        return self._known is not None
+
+    def estimate(self, step: int) -> np.ndarray:
+        """x_hat of what is known, float32 (h, w, 3)."""
+        gammas = self.model.gammas
+        if step == self.model.steps:
+            # p(x | z_0) is largest at z_0 / alpha_0.
+            return np.clip(self.z / np.asarray(diffusion.alpha(gammas[step])), -1.0, 1.0)
+        if self.expectation is None:
+            self.expectation = self.model.expect(self.z, gammas[step], gammas[step + 1])
+        x_hat = self.expectation.denoised
+        if self._known is None:
+            return x_hat
+        zero, one = np.zeros((), np.float32), np.ones((), np.float32)
+        b = float(diffusion.posterior(zero, one, *gammas[step : step + 2]).mean)
+        mean, std = (np.asarray(part, np.float64).reshape(-1) for part in self.expectation.reference)
+        moved = std * diffusion.truncated_logistic_mean(*((end - mean) / std for end in self._known)) / b
+        return np.clip(x_hat + moved.reshape(x_hat.shape), -1.0, 1.0).astype(np.float32)
+
+    def picture(self, step: int) -> np.ndarray:
+        """The denoised picture."""
+        height, width = self.size
+        return np.asarray(diffusion.pixels_of(self.estimate(step)))[:height, :width]
+
+    methods = ("denoise", "ancestral", "flow")
+
+    def reconstruct(self, step: int, method: str, remaining_steps: int | None, seed: int) -> np.ndarray:
+        """What is known, continued in steps of equal time (review, Section IV-B).
+
+        "ancestral" draws from the references, the reverse process as a stochastic differential equation; "flow" follows
+        the probability-flow ordinary differential equation. Both begin at the last complete step.
+        """
+        model, remaining = self.model, remaining_steps or self.model.steps - step
+        if method == "denoise" or step == model.steps:
+            return self.picture(step)
+        gammas = np.linspace(model.gammas[step], model.gammas[-1], remaining + 1).tolist()
+        z, key = self.z, jax.random.key(seed)
+        for i, (gamma_t, gamma_s) in enumerate(zip(gammas, gammas[1:], strict=False)):
+            expectation = model.expect(z, gamma_t, gamma_s)
+            if method == "flow":
+                z = diffusion.flow(z, expectation.unclipped, gamma_t, gamma_s)
+            else:
+                width = _width(gamma_t, gamma_s)
+                own = jax.random.fold_in(key, i)
+                z = diffusion.sample_reference(expectation.reference, width, own, logistic=model.logistic)
+            z = np.asarray(z)
+        height, width = self.size
+        x = np.clip(z / np.asarray(diffusion.alpha(gammas[-1])), -1.0, 1.0)
+        return np.asarray(diffusion.pixels_of(x))[:height, :width]
+
+    def agrees_with(self, picture: np.ndarray, step: int) -> bool:
+        """Whether z_t lies where a picture's can: within six standard deviations of alpha_t x everywhere."""
+        gamma = self.model.gammas[step]
+        distance = self.z - np.asarray(diffusion.alpha(gamma)) * self._values(picture)
+        return bool(np.abs(distance).max() < 6 * np.asarray(diffusion.sigma(gamma)))
