@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-__all__ = ["load_pictures", "random_crops"]
+__all__ = ["SUFFIXES", "load_pictures", "random_crops", "read_file"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif", ".jp2"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif", ".jp2"}
 _AREA_EXPONENT = 0.5
 
 
@@ -35,10 +35,10 @@ def load_pictures(source: str | Path | np.ndarray) -> list[np.ndarray]:
         loaded = np.load(path, allow_pickle=False)
         arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
     else:
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not files:
-            raise ValueError(f"no pictures in {path}: expected files ending in {', '.join(sorted(_SUFFIXES))}")
-        return [_read(file) for file in files]
+            raise ValueError(f"no pictures in {path}: expected files ending in {', '.join(sorted(SUFFIXES))}")
+        return [read_file(file) for file in files]
     for array in arrays:
         if array.ndim == 4 and array.shape[-1] == 3 and array.dtype == np.uint8:
             return list(array)
@@ -47,7 +47,8 @@ def load_pictures(source: str | Path | np.ndarray) -> list[np.ndarray]:
     )
 
 
-def _read(file: Path) -> np.ndarray:
+def read_file(file: Path) -> np.ndarray:
+    """A picture file as uint8 (H, W, 3)."""
     with Image.open(file) as image:
         return np.asarray(image.convert("RGB"))
 

@@ -1,0 +1,176 @@
+"""Training of the Gaussian and the uniform process: deterministic, resumable, the same on any number of devices."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pictures import make_picture
+
+import uqdm
+from uqdm import diffusion
+from uqdm.dataset import Batches, open_source
+from uqdm.diffusion_loss import DiffusionLoss
+from uqdm.train_diffusion import DiffusionRecipe, DiffusionTrainer, fit_diffusion
+from uqdm.unet import UNetConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORK = UNetConfig(width=8, levels=2, norm_groups=4, heads=1)
+RECIPE = DiffusionRecipe(
+    network=NETWORK, side=16, batch=8, steps=6, warm_up=2, learning_rate=1e-3, ema=0.9, diffusion_steps=3
+)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("pictures") / "pictures.npz"
+    np.savez(path, pictures=np.stack([make_picture(20, 20, seed=i) for i in range(24)]))
+    return str(path)
+
+
+def fit(folder, archive, recipe=RECIPE, **options):
+    return fit_diffusion(recipe, archive, {}, folder, log_every=1, checkpoint_every=2, **options)
+
+
+def bpp(folder: Path) -> list[float]:
+    with (folder / "train.csv").open() as file:
+        return [float(row["bpp"]) for row in csv.DictReader(file)]
+
+
+def test_a_resumed_training_equals_an_unbroken_one(archive, tmp_path):
+    whole = fit(tmp_path / "whole", archive)
+    fit(tmp_path / "parts", archive, stop_after=3)
+    resumed = fit(tmp_path / "parts", archive)
+    assert resumed.id == whole.id
+    assert bpp(tmp_path / "parts") == bpp(tmp_path / "whole")
+    picture = make_picture(16, 16)
+    assert uqdm.decode(uqdm.encode(picture, model=whole), model=whole).shape == picture.shape
+    assert whole.noise.gamma_min != RECIPE.gamma_min
+
+
+def test_a_fixed_noise_schedule_stays(archive, tmp_path):
+    model = fit(tmp_path / "run", archive, replace(RECIPE, learn_gamma=False, process="gaussian"), stop_after=2)
+    assert model.noise.gamma_min == pytest.approx(RECIPE.gamma_min)
+    with pytest.raises(ValueError, match="Gaussian"):
+        uqdm.encode(make_picture(16, 16), model=model)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(archive):
+    """For a loss without random parts, here the last term alone, parts add up to the whole."""
+    batch = Batches(open_source(archive), side=16, batch=8, seed=0)(0)
+    metrics = {}
+    for count in (1, 4):
+        trainer = DiffusionTrainer(recipe=replace(RECIPE, accumulate=count))
+        _, metrics[count] = trainer.jitted_update(trainer.init(), trainer.place(batch))
+    # Every part draws its own steps and noise; the mean stays.
+    assert float(metrics[4]["rest_bpp"]) == pytest.approx(float(metrics[1]["rest_bpp"]), rel=0.05)
+    assert float(metrics[4]["bpp"]) == pytest.approx(float(metrics[1]["bpp"]), rel=0.5)
+
+
+def test_one_drawn_step_estimates_the_cost_of_all():
+    loss = DiffusionLoss(process="uniform", steps=3, gamma_max=6.0, network=NETWORK)
+    parameters = loss.init(jax.random.key(0), -9.0)
+    pictures = np.stack([make_picture(16, 16, seed=i) for i in range(6)])
+    terms = jax.jit(jax.vmap(lambda key: loss(parameters, pictures, key).rate.mean()))
+    drawn = np.asarray(terms(jax.random.split(jax.random.key(1), 60)))
+    rates, psnr, _ = loss.progression(parameters, pictures, jax.random.key(2))
+    assert drawn.mean() == pytest.approx(float(rates.sum(1).mean()), abs=4 * drawn.std() / 60**0.5 + 0.02)
+    assert (np.diff(np.asarray(psnr).mean(0)) > 0).all()
+
+
+@pytest.mark.parametrize("process", ["uniform", "gaussian"])
+def test_states_have_the_forward_process_moments(process):
+    loss = DiffusionLoss(process=process, steps=3, gamma_max=6.0, network=NETWORK)
+    parameters = {"gamma_min": jnp.float32(-9.0)}
+    x = jnp.full((400, 8, 8, 3), 0.4)
+    states = np.asarray(loss.states(parameters, x, jax.random.key(0)))
+    for gamma, z in zip(diffusion.NoiseSchedule(gamma_min=-9.0, gamma_max=6.0).gammas(3), states, strict=True):
+        alpha, sigma = float(diffusion.alpha(gamma)), float(diffusion.sigma(gamma))
+        # z_1 of the uniform process knows nothing of x: what is missing of its mean fades with the noise.
+        assert z.std() == pytest.approx(sigma, rel=0.02)
+        assert z.mean() == pytest.approx(alpha * 0.4, abs=0.02 + 0.4 * alpha * (gamma == 6.0))
+
+
+def test_the_gaussian_cost_is_the_divergence_of_its_steps():
+    """With the true picture as the estimate and the posterior's deviation a step costs nothing."""
+    z, x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3)), jnp.full((2, 4, 4, 3), 0.3)
+    target = diffusion.posterior(z, x, 1.0, -2.0)
+    np.testing.assert_allclose(diffusion.gaussian_kl_bits(target, target), 0.0, atol=1e-6)
+    shifted = diffusion.Moments(jnp.asarray(target.mean) + target.std, target.std)
+    np.testing.assert_allclose(diffusion.gaussian_kl_bits(target, shifted), 0.5 / np.log(2), rtol=1e-5)
+
+
+def test_batches_depend_on_the_step_only(archive, tmp_path):
+    source = open_source(archive)
+    batches = Batches(source, side=16, batch=8, seed=3)
+    expected = [batches(step) for step in range(5)]
+    assert expected[0].shape == (8, 16, 16, 3)
+    later = Batches(source, side=16, batch=8, seed=3)
+    np.testing.assert_array_equal(later(4), expected[4])
+    halves = [Batches(source, side=16, batch=8, seed=3, part=(i, 2))(4) for i in range(2)]
+    np.testing.assert_array_equal(np.concatenate(halves), expected[4])
+    with pytest.raises(ValueError, match="shared evenly"):
+        Batches(source, side=16, batch=8, seed=3, part=(0, 3))
+
+
+def test_official_archives_and_folders_are_read(tmp_path):
+    pictures = np.stack([make_picture(8, 8, seed=i) for i in range(5)])
+    flat = pictures.transpose(0, 3, 1, 2).reshape(5, -1)
+    for i, part in enumerate((flat[:3], flat[3:])):
+        np.savez(tmp_path / f"train_data_batch_{i + 1}.npz", data=part, labels=np.zeros(len(part), np.int64))
+    source = open_source(str(tmp_path))
+    np.testing.assert_array_equal(np.stack([source[i] for i in range(5)]), pictures)
+    with pytest.raises(ValueError, match="no pictures"):
+        open_source(str(tmp_path / "nowhere"))
+    np.savez(tmp_path / "wrong.npz", labels=np.zeros(3))
+    with pytest.raises(ValueError, match="no uint8 array"):
+        open_source(str(tmp_path / "wrong.npz"))
+
+
+def command(archive: str, folder: Path, *more: str) -> list[str]:
+    recipe = {
+        "process": "uniform",
+        "diffusion-steps": 3,
+        "network.width": 8,
+        "network.levels": 2,
+        "network.norm-groups": 4,
+        "side": 16,
+        "batch": 8,
+        "steps": 6,
+        "warm-up": 2,
+        "learning-rate": 1e-3,
+        "ema": 0.9,
+    }
+    words = [word for name, value in recipe.items() for word in (f"--recipe.{name}", str(value))]
+    script = [sys.executable, str(ROOT / "experiments" / "train_imagenet64.py")]
+    return [*script, "--folder", str(folder), "--source", archive, "--log-every", "1", *words, *more]
+
+
+@pytest.mark.slow
+def test_two_processes_and_eight_devices_train_as_one(archive, tmp_path):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command(archive, tmp_path / "one"), env=environment, check=True)
+    eight = environment | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    subprocess.run(command(archive, tmp_path / "eight"), env=eight, check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    together = [
+        subprocess.Popen(
+            command(archive, tmp_path / "two", "--coordinator", address, "--processes", "2", "--process", str(i)),
+            env=environment,
+        )
+        for i in range(2)
+    ]
+    assert [process.wait(timeout=600) for process in together] == [0, 0]
+    one = bpp(tmp_path / "one")
+    assert len(one) == 6
+    np.testing.assert_allclose(bpp(tmp_path / "eight"), one, rtol=1e-4)
+    np.testing.assert_allclose(bpp(tmp_path / "two"), one, rtol=1e-4)
