@@ -135,6 +135,13 @@ def test_a_message_that_ends_early_is_noticed():
         CHANNELS["nested 3"].decode(Reader(writer.getvalue()[:-5]), reference, shared)
 
 
+def test_no_zero_cell_means_no_last_split():
+    x, reference = np.array([50.0, -70.0]), Logistic(np.zeros(2), np.full(2, 30.0))
+    writer, sample, shared = sent(CHANNELS["plain"], x, reference)
+    assert (np.abs(sample - x) <= WIDTH / 2 * (1 + 1e-5)).all()
+    np.testing.assert_array_equal(CHANNELS["plain"].decode(Reader(writer.getvalue()), reference, shared), sample)
+
+
 def test_the_target_must_be_the_channels():
     with pytest.raises(ValueError, match="adds noise of width"):
         CHANNELS["plain"].encode(
