@@ -90,8 +90,7 @@ class Blocks:
                     log_target = np.log(np.asarray(target.probabilities, np.float64))
                 return log_target[block, sample] - self._log_reference[block, sample]
             case _:
-                kinds = f"{type(target).__name__} and the reference {type(self._reference).__name__}"
-                raise TypeError(f"target and reference must be of one kind; the target is {kinds}")
+                raise self._mixed(target)
         return terms.sum(-1) if len(self._shape) == 2 else terms
 
     def log_ratio_bound(self, target) -> np.ndarray:
@@ -105,12 +104,20 @@ class Blocks:
                     bound = np.where(excess > 0, peak, np.where((excess == 0) & (shift == 0), 0.0, np.inf))
             case Uniform(), Uniform():
                 bound = self._log_widths(target, np.arange(self.count))
-            case _:
+            case Categorical(), Categorical():
                 everything = np.arange(self.count)[:, None]
                 symbols = np.arange(self._cumulative.shape[1])[None]
                 return self.log_ratio(target, everything, symbols).max(1)
+            case _:
+                raise self._mixed(target)
         bound = np.broadcast_to(bound, self._shape)
         return bound.sum(-1) if len(self._shape) == 2 else bound
+
+    def _mixed(self, target) -> TypeError:
+        return TypeError(
+            f"target and reference must be of one kind, but they are {type(target).__name__} and "
+            f"{type(self._reference).__name__}; a candidate of the reference must have a density under the target"
+        )
 
     def _of(self, parameter, block) -> np.ndarray:
         return np.broadcast_to(np.asarray(parameter, np.float64), self._shape)[block]

@@ -22,8 +22,13 @@ a smaller ratio:
 
 C is known to both sides as a class: class 0 is C = 0, class c > 0 is C = 2^((c - 97) / 8).
 
-Portability. Tables are computed with libm, in double precision, and rounded to multiples of 2^-16; the tests say how
-far every entry is from changing (further than 1e-6, where errors are below 1e-9).
+*Searched* indices, of a scheme that knows neither law nor C: the sender takes the cheapest of 64 laws for all of its
+indices together and says which in six bits. Laws 0 to 23 are Eq. 4 with C = 2^-6, 2^-5.5, ..., 2^5.5, laws 24 to 63
+are Eq. 2 with C = 2^-4, 2^-3.5, ..., 2^15.5; the bound of Eq. 2 holds whatever the law of the index.
+
+Portability. Tables are computed with libm, in double precision, and rounded to multiples of 2^-16. The tests check that
+no entry of the tables in use comes within 1e-5 of those units of changing, where rounding errors are below 1e-9; a
+number of candidates that they do not list is as safe with all but certainty, not with proof.
 """
 
 from functools import cache
@@ -46,9 +51,11 @@ __all__ = [
     "receive_class",
     "receive_flag",
     "receive_indices",
+    "receive_searched",
     "send_class",
     "send_flag",
     "send_indices",
+    "send_searched",
 ]
 
 Law = Literal["zipf", "gaussian"]
@@ -147,21 +154,51 @@ def receive_flag(reader: Reader) -> bool:
     return bool(_all(reader.decode(_uniform(1), _row(1)), 1)[0])
 
 
-def send_indices(writer: Writer, table: ProbabilityTable, indices: np.ndarray) -> None:
-    """Sends indices, int64 (count,), each at least 1 and inside the bins of `table`."""
+@cache
+def _searched_table() -> ProbabilityTable:
+    """The 64 laws of searched indices, a row for each."""
+    gaussian = [bin_probabilities(2.0 ** ((k - 12) / 2), "gaussian", _LARGEST_LOG2) for k in range(24)]
+    zipf = [bin_probabilities(2.0 ** ((k - 8) / 2), "zipf", _LARGEST_LOG2) for k in range(40)]
+    rows = np.stack(gaussian + zipf)
+    return ProbabilityTable(quantize_probabilities(rows, _BITS) << (PRECISION - _BITS))
+
+
+def send_searched(writer: Writer, indices: np.ndarray) -> None:
+    """Sends indices, int64 (count,), from 1 to 2^62 - 1, whatever their law."""
+    table = _searched_table()
+    bins = np.bincount(_bins(indices)[0], minlength=table.bits.shape[1])
+    law = int((table.bits @ bins).argmin())
+    writer.encode(_uniform(6), _row(1), np.array([law]))
+    send_indices(writer, table, indices, law)
+
+
+def receive_searched(reader: Reader, count: int) -> np.ndarray:
+    """Mirror image of `send_searched`."""
+    law = int(_all(reader.decode(_uniform(6), _row(1)), 1)[0])
+    return receive_indices(reader, _searched_table(), count, law)
+
+
+def _bins(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bins of Eq. 1 and the numbers of raw bits in them."""
     octave = np.frexp(indices.astype(np.float64))[1].astype(np.int64) - 1
     octave -= indices >> np.minimum(octave, 62) == 0  # the conversion of large integers may round up
     raw = np.maximum(octave - 2, 0)
-    bins = np.where(indices < 8, indices - 1, 7 + 4 * (octave - 3) + ((indices >> raw) & 3))
-    writer.encode(table, _row(len(indices)), bins)
-    offset = np.where(indices < 8, 0, indices & ((1 << raw) - 1))
-    for digits, position, bits in _digits(np.where(indices < 8, 0, raw)):
+    small = indices < 8
+    return np.where(small, indices - 1, 7 + 4 * (octave - 3) + ((indices >> raw) & 3)), np.where(small, 0, raw)
+
+
+def send_indices(writer: Writer, table: ProbabilityTable, indices: np.ndarray, row: int = 0) -> None:
+    """Sends indices, int64 (count,), each at least 1 and inside the bins of `table`, with the law of its row `row`."""
+    bins, raw = _bins(indices)
+    writer.encode(table, _row(len(indices)) + row, bins)
+    offset = indices & ((1 << raw) - 1)
+    for digits, position, bits in _digits(raw):
         writer.encode(_uniform(bits), _row(len(digits)), (offset[digits] >> position) & ((1 << bits) - 1))
 
 
-def receive_indices(reader: Reader, table: ProbabilityTable, count: int) -> np.ndarray:
+def receive_indices(reader: Reader, table: ProbabilityTable, count: int, row: int = 0) -> np.ndarray:
     """Mirror image of `send_indices`."""
-    bins = _all(reader.decode(table, _row(count)), count).astype(np.int64)
+    bins = _all(reader.decode(table, _row(count) + row), count).astype(np.int64)
     octave = 3 + (bins - 7) // 4
     raw = np.where(bins < 7, 0, octave - 2)
     indices = np.where(bins < 7, bins + 1, (4 + (bins - 7) % 4) << raw)

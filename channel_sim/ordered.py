@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from channel_sim.candidates import Blocks
-from channel_sim.channel import kl_bits
 from channel_sim.entropy import Reader, Writer
-from channel_sim.index_code import class_of, index_table, receive_class, receive_indices, send_class, send_indices
+from channel_sim.index_code import receive_searched, send_searched
 from channel_sim.randomness import SharedRandomness
 
 __all__ = ["OrderedRandomCoding"]
@@ -50,17 +49,14 @@ class OrderedRandomCoding:
           int64 (blocks,) for `Categorical`, otherwise float64 of the reference's shape.
         """
         blocks = Blocks(reference)
-        kl_class = class_of(float(np.mean(kl_bits(target, reference))) * blocks.width)
-        send_class(writer, kl_class)
         index = self._race(blocks, target, shared)
-        send_indices(writer, index_table(kl_class, "zipf", self.candidates_log2 + 1), index)
+        send_searched(writer, index)
         return blocks.draw(shared, np.arange(blocks.count), index)
 
     def decode(self, reader: Reader, reference, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`."""
         blocks = Blocks(reference)
-        kl_class = receive_class(reader)
-        index = receive_indices(reader, index_table(kl_class, "zipf", self.candidates_log2 + 1), blocks.count)
+        index = receive_searched(reader, blocks.count)
         return blocks.draw(shared, np.arange(blocks.count), index)
 
     def _race(self, blocks: Blocks, target, shared: SharedRandomness) -> np.ndarray:

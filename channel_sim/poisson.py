@@ -15,7 +15,7 @@ mark: it takes max w candidates on average. Where w has no bound (two Gaussians 
 search never ends; with a budget of K candidates the sample is wrong with probability at most P(N > K), in total
 variation. For such Gaussians channel_sim.bounds tells the number; channel_sim.gaussian is made for them.
 
-Many blocks are sent by one call, each by its own search; the mean divergence is sent ahead, as a class of eight bits.
+Many blocks are sent by one call, each by its own search; the law that codes their indices best is told in six bits.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from channel_sim.candidates import Blocks
-from channel_sim.channel import kl_bits
 from channel_sim.entropy import Reader, Writer
-from channel_sim.index_code import class_of, index_table, receive_class, receive_indices, send_class, send_indices
+from channel_sim.index_code import receive_searched, send_searched
 from channel_sim.randomness import SharedRandomness
 
 __all__ = ["PoissonFunctionalRepresentation"]
@@ -59,17 +58,14 @@ class PoissonFunctionalRepresentation:
           ValueError: the ratio has no bound and there is no budget.
         """
         blocks = Blocks(reference)
-        kl_class = class_of(float(np.mean(kl_bits(target, reference))) * blocks.width)
-        send_class(writer, kl_class)
         index = self._search(blocks, target, shared)
-        send_indices(writer, index_table(kl_class, "zipf"), index)
+        send_searched(writer, index)
         return blocks.draw(shared, np.arange(blocks.count), index)
 
     def decode(self, reader: Reader, reference, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`."""
         blocks = Blocks(reference)
-        kl_class = receive_class(reader)
-        index = receive_indices(reader, index_table(kl_class, "zipf"), blocks.count)
+        index = receive_searched(reader, blocks.count)
         return blocks.draw(shared, np.arange(blocks.count), index)
 
     def _search(self, blocks: Blocks, target, shared: SharedRandomness) -> np.ndarray:

@@ -11,8 +11,8 @@ The mass that is left in a set A is
 
     rest(A) = int_A (r - L')_+ dP.                                                                         (2)
 
-*Global* (for `Categorical`). S is everything, rho' = rest(S), and the message is the number of the accepted candidate,
-in the Zipf code. It takes max r candidates on average; its bits are at most KL + 2 log2(KL + 1) + O(1).
+*Global* (for `Categorical`). S is everything, rho' = rest(S), and the message is the number of the accepted candidate.
+It takes max r candidates on average; the number costs at most KL + 2 log2(KL + 1) + O(1) bits.
 
 *Bisection* (for `Gaussian`, one coordinate per block). S begins as everything; after a rejection the sender enters one
 of its halves, of equal mass under P, with probability rest(half) / rest(S), and rho' = rest(half): every point lies on
@@ -38,9 +38,9 @@ import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
 from channel_sim.candidates import Blocks
-from channel_sim.channel import Categorical, Gaussian, kl_bits
+from channel_sim.channel import Categorical, Gaussian
 from channel_sim.entropy import PRECISION, ProbabilityTable, Reader, Writer, quantize_probabilities
-from channel_sim.index_code import class_of, index_table, receive_class, receive_indices, send_class, send_indices
+from channel_sim.index_code import receive_searched, send_searched
 from channel_sim.quantile import TICKS, normal_table
 from channel_sim.randomness import SharedRandomness
 
@@ -68,10 +68,8 @@ class GreedyRejection:
         match target, reference:
             case Categorical(), Categorical():
                 blocks = Blocks(reference)
-                kl_class = class_of(float(np.mean(kl_bits(target, reference))))
-                send_class(writer, kl_class)
                 index = _search(blocks, target, shared)
-                send_indices(writer, index_table(kl_class, "zipf"), index)
+                send_searched(writer, index)
                 return blocks.draw(shared, np.arange(blocks.count), index)
             case Gaussian(), Gaussian():
                 mean, std = _parameters(reference)
@@ -96,7 +94,7 @@ class GreedyRejection:
         match reference:
             case Categorical():
                 blocks = Blocks(reference)
-                index = receive_indices(reader, index_table(receive_class(reader), "zipf"), blocks.count)
+                index = receive_searched(reader, blocks.count)
                 return blocks.draw(shared, np.arange(blocks.count), index)
             case Gaussian():
                 mean, std = _parameters(reference)
