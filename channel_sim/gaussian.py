@@ -27,8 +27,9 @@ given them, chunks are independent.
 at which a batch of candidates begins. Arrival times are drawn for these few only: the time between two of them is
 Gamma(difference of their indices).
 
-Error. The sample of a chunk differs from its target by at most P(N > K) in total variation (`truncation_error`): 1 %
-for C = 8 bits and K = 2^19, 33 % for the published 14 bits and K = 2^16, whose mean shift is 13.5 % short.
+Error. The sample of a chunk of C bits differs from its target by at most P(N > K) in total variation
+(`truncation_error`): 1 % for C = 8 and K = 2^19, 33 % for the published C = 14 and K = 2^16, whose mean shift is 13.5 %
+short.
 
 At high divergence per coordinate layered quantization (channel_sim.layered) is cheaper; the sender compares the
 expected bits and says in one bit which is used. The reference for mu_q is then N(mu_p, tau^2 I); s and KL fix tau:
@@ -81,7 +82,8 @@ class GaussianChannel:
     """N(mu_q, s^2 I) from N(mu_p, s^2 I), vectors of any size.
 
     Attributes:
-      chunk_bits: C, the largest divergence per chunk (within 5 %, by the classes of KL).
+      chunk_bits: C, the largest mean divergence of the chunks of a call (within 5 %, by the classes of KL). Single
+        chunks vary by a share of sqrt(2 / n) around their mean, 9 % for the smallest.
       candidates_log2: log2 K >= 9. Work is K times the number of coordinates.
       method: "poisson" (chunks), "layered", or None for the one with fewer expected bits.
     """
@@ -89,6 +91,13 @@ class GaussianChannel:
     chunk_bits: float = 8.0
     candidates_log2: int = 19
     method: Literal["poisson", "layered"] | None = None
+
+    def __post_init__(self):
+        if not (self.chunk_bits > 0 and _ROWS_LOG2 <= self.candidates_log2 <= 48):
+            raise ValueError(
+                f"chunk_bits must be positive and candidates_log2 from {_ROWS_LOG2} to 48, got {self.chunk_bits} and "
+                f"{self.candidates_log2}; the work grows with 2^candidates_log2 (19 takes a second per 500 bits)"
+            )
 
     @property
     def truncation_error(self) -> float:
@@ -101,7 +110,7 @@ class GaussianChannel:
         Args:
           writer: takes the message.
           target: mean (d,), std a scalar s.
-          reference: mean (d,) or a scalar, std the same s.
+          reference: mean (d,), std the same s.
           shared: common randomness of this use.
 
         Returns:
@@ -183,7 +192,7 @@ def _parameters(reference: Gaussian) -> tuple[np.ndarray, float]:
 
 def _layered(kl_class: int, mean: np.ndarray, std: float) -> tuple[LayeredQuantization, Gaussian]:
     """The other channel, and its reference by Eq. 3."""
-    tau = std * np.sqrt(2 * np.log(2) * kl_of(kl_class) / len(mean))
+    tau = std * np.sqrt(2 * np.log(2) * kl_of(max(kl_class, 1)) / len(mean))
     return LayeredQuantization(noise=Gaussian(0.0, std)), Gaussian(mean, np.full(len(mean), tau))
 
 
@@ -258,11 +267,9 @@ def _least_marks(weighted: np.ndarray, signs: np.ndarray, private: np.random.Gen
         gaps = private.standard_gamma(number - before)
         sums = np.cumsum(gaps)
         passed = np.zeros(chunks, np.int64)
-        arrival = (
-            sums
-            - np.repeat(sums[starts] - gaps[starts], np.bincount(chunk, minlength=chunks)[chunk[starts]])
-            + time[chunk]
-        )
+        earlier = np.zeros(chunks)
+        earlier[chunk[starts]] = sums[starts] - gaps[starts]
+        arrival = time[chunk] + sums - earlier[chunk]
         mark = np.log(arrival) - score
         least = np.lexsort((mark, chunk))[starts]
         better = least[mark[least] < best[chunk[least]]]

@@ -66,8 +66,8 @@ _LARGEST_LOG2 = 62
 
 
 def class_of(kl_bits: float) -> int:
-    """The nearest class of a divergence in bits; what lies beyond the classes gets the outermost."""
-    if kl_bits < kl_of(1) / 2:
+    """The nearest class of a divergence in bits; 0 alone has class 0, what lies beyond the classes the last."""
+    if kl_bits == 0:
         return 0
     return int(np.clip(round(_ZERO + _PER_OCTAVE * np.log2(kl_bits)), 1, KL_CLASSES - 1))
 

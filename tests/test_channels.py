@@ -306,6 +306,20 @@ def large():
 
 
 @each_case
+def test_damaged_messages_end_in_a_clear_error_or_in_samples(name):
+    rng = np.random.default_rng(5)
+    _, _, sample, _, reference = run(CASES[name], 30)
+    for _ in range(20):
+        try:
+            received = channel_sim.decode(CASES[name].channel, rng.bytes(int(rng.integers(0, 60))), reference, seed=1)
+            assert received.shape == sample.shape
+        except EOFError as error:
+            assert "ends before" in str(error)
+        except OverflowError as error:
+            assert "damaged" in str(error)
+
+
+@each_case
 def test_every_case_is_a_channel(name):
     assert isinstance(CASES[name].channel, channel_sim.Channel)
 
@@ -672,6 +686,7 @@ def test_divergences_have_classes():
     for kl in (0.001, 0.3, 6.0, 500.0, 1e5):
         assert kl_of(class_of(kl)) == pytest.approx(kl, rel=0.045)
     assert class_of(0.0) == 0 == kl_of(0)
+    assert class_of(1e-9) == 1
     assert class_of(1e30) == KL_CLASSES - 1
 
 
@@ -750,6 +765,11 @@ ONES = np.ones(3)
         (LayeredQuantization(noise=Gaussian(0.0, 1.0)), Gaussian(ONES, 2.0), Gaussian(ONES, 1.0), ValueError, "adds"),
     ],
 )
-def test_misuse_is_explained(channel, target, reference, error, match):
+def test_misuse_of_targets_and_references_is_explained(channel, target, reference, error, match):
     with pytest.raises(error, match=match):
         channel_sim.encode(channel, target, reference, seed=0)
+
+
+def test_impossible_budgets_are_explained():
+    with pytest.raises(ValueError, match="candidates_log2 from 9"):
+        GaussianChannel(candidates_log2=8)
