@@ -36,8 +36,8 @@ expected bits and says in one bit which is used. The reference for mu_q is then 
 
     KL = D tau^2 / (2 s^2 ln 2).                                                                           (3)
 
-Portability. The receiver's arithmetic for chunks is integers, sums, and products in IEEE double precision, equal on
-every machine; the layered path inherits the floating-point densities of channel_sim.layered.
+Portability. The receiver's arithmetic is integers, sums, products, quotients and square roots in IEEE double precision:
+equal on every machine. (Classes of divergence are powers of 2^(1/8), of which only rounded functions are used.)
 """
 
 from dataclasses import dataclass

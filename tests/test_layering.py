@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(p for package in ("channel_sim", "uqdm") for p in (ROOT / package).glob("*.py"))
 
-# What one algorithm may import: no other algorithm. Only layered quantization, which is dithered quantization of random
-# width, imports the plain one, and the Gaussian channel chooses between algorithms.
+# What one algorithm may import: no other algorithm. Only layered quantization, which refines cells as dithered
+# quantization does, imports that, and the Gaussian channel chooses between algorithms.
 SAMPLING = {
     "channel_sim.candidates",
     "channel_sim.channel",
@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "channel_sim.poisson": SAMPLING,
     "channel_sim.ordered": SAMPLING,
     "channel_sim.rejection": SAMPLING,
-    "channel_sim.layered": SAMPLING - {"channel_sim.candidates", "channel_sim.index_code"} | {"channel_sim.dither"},
+    "channel_sim.layered": SAMPLING - {"channel_sim.candidates", "channel_sim.index_code"}
+    | {"channel_sim.dither", "channel_sim.split_tables"},
     "channel_sim.gaussian": SAMPLING | {"channel_sim.bounds", "channel_sim.layered", "channel_sim.rotation"},
     "uqdm.errors": set(),
     "uqdm.container": {"uqdm.errors"},
