@@ -30,6 +30,7 @@ from channel_sim.randomness import SharedRandomness
 __all__ = ["PoissonFunctionalRepresentation"]
 
 _LARGEST_BATCH = 2**20
+_MOST_LOG = 32 * np.log(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class PoissonFunctionalRepresentation:
           int64 (blocks,) for `Categorical`, otherwise float64 of the reference's shape.
 
         Raises:
-          ValueError: the ratio has no bound and there is no budget.
+          ValueError: the ratio has no bound below 2^32 and there is no budget.
         """
         blocks = Blocks(reference)
         index = self._search(blocks, target, shared)
@@ -71,10 +72,11 @@ class PoissonFunctionalRepresentation:
     def _search(self, blocks: Blocks, target, shared: SharedRandomness) -> np.ndarray:
         """N of Eq. 1 for every block, int64."""
         bound = blocks.log_ratio_bound(target)
-        if self.budget is None and not np.isfinite(bound).all():
+        if self.budget is None and not (bound < _MOST_LOG).all():
             raise ValueError(
-                "dQ/dP has no bound in some block, so the exact search never ends: give a budget of candidates, or "
-                "use channel_sim.GaussianChannel for Gaussians of equal variance"
+                f"the exact search takes max dQ/dP candidates, up to 2^{bound.max() / np.log(2):.1f} here, and is "
+                "refused above 2^32: give a budget, or use GaussianChannel (equal variances) or GreedyRejection (one "
+                "dimension)"
             )
         private, budget = shared.private(), self.budget or 2**62
         best, index = np.full(blocks.count, np.inf), np.ones(blocks.count, np.int64)

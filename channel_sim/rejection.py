@@ -47,6 +47,7 @@ from channel_sim.randomness import SharedRandomness
 __all__ = ["GreedyRejection", "search_path"]
 
 _DEEPEST = 60
+_NARROWEST, _FARTHEST = 2.0**-18, 9.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +160,20 @@ def search_path(shift: np.ndarray, ratio: np.ndarray, shared: SharedRandomness) 
 
     Returns:
       The number of turns, int64, and the path: its bits as an integer, first turn first, uint64.
+
+    Raises:
+      ValueError: a target is wider than the reference, or reaches where candidates are too coarse.
     """
     if (ratio > 1).any():
         raise ValueError(
             f"a target wider than the reference has no unimodal ratio: std ratios go up to {ratio.max():.6g}, and must "
             "not exceed 1; widen the reference"
+        )
+    if (ratio < _NARROWEST).any() or (np.abs(shift) + 4 * ratio > _FARTHEST).any():
+        raise ValueError(
+            f"candidates are multiples of 2^-24 reference deviations up to 9.16: a target must be at least 2^-18 wide, "
+            f"and its mean, 4 deviations added, at most {_FARTHEST} from the reference's; got std ratios from "
+            f"{ratio.min():.3g} and shifts up to {np.abs(shift).max():.3g}; widen or move the reference"
         )
     private, searching = shared.private(), np.arange(len(shift))
     depth, path = np.zeros(len(shift), np.int64), np.zeros(len(shift), np.uint64)

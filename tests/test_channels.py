@@ -45,6 +45,8 @@ from channel_sim.index_code import (
     gaussian_tail,
     index_table,
     kl_of,
+    receive_class,
+    receive_flag,
     receive_indices,
     receive_searched,
     send_indices,
@@ -503,7 +505,7 @@ def test_the_gaussian_channel_takes_the_cheaper_way(kl):
 
 def shift_residuals(channel: GaussianChannel, kl: float, dimension: int, seeds: int) -> dict[str, np.ndarray]:
     """Per chunk, what should be standard normal along the shift and orthogonal to it, and chi-square in the norm."""
-    gathered = {"along": [], "orthogonal": [], "norm": [], "length": []}
+    gathered = {"along": [], "orthogonal": [], "norm": [], "length": [], "index": []}
     for seed in range(seeds):
         x = np.random.default_rng(seed).normal(size=dimension)
         delta, shared, writer = x * np.sqrt(2 * LN2 * kl / (x @ x)), SharedRandomness(seed, 3), Writer()
@@ -511,6 +513,10 @@ def shift_residuals(channel: GaussianChannel, kl: float, dimension: int, seeds: 
         sample = channel.encode(writer, Gaussian(delta, 1.0), reference, shared)
         chunks = int(np.ceil(kl_of(class_of(kl)) / channel.chunk_bits))
         assert dimension % chunks == 0
+        reader = Reader(writer.getvalue())
+        table = channel._plan(receive_class(reader), dimension).table
+        assert not receive_flag(reader)
+        gathered["index"].append(receive_indices(reader, table, chunks))
         parts = [rotate(v, shared, gaussian._ROTATION_FROM).reshape(-1, chunks).T for v in (delta, sample)]
         length = np.linalg.norm(parts[0], axis=1)
         unit = parts[0] / length[:, None]
@@ -528,12 +534,16 @@ PUBLISHED = GaussianChannel(chunk_bits=14.0, candidates_log2=16, method="poisson
 """DiffC's setting: 14 bits of divergence and 2 bits more for the candidates."""
 
 
-def test_chunks_have_the_law_of_the_target():
+def test_chunks_and_their_indices_have_the_laws_of_the_theory():
     # 40 chunks of 256 coordinates and 5.87 bits each.
     found = shift_residuals(CASES["Gaussian in chunks"].channel, 235.0, 10_240, 20)
     assert kstest(found["along"], "norm")[1] > FALSE_ALARM
     assert kstest(found["orthogonal"], "norm")[1] > FALSE_ALARM
     assert kstest(found["norm"], chi2(256).cdf)[1] > FALSE_ALARM
+    edges = np.array([1, 4, 16, 64, 256, 1024, 4096, 16_384])
+    tails = np.mean([gaussian_tail(length**2 / (2 * LN2), edges - 1) for length in found["length"]], axis=0)
+    counts = np.histogram(found["index"], np.append(edges, 2**17))[0]
+    assert chisquare(counts, len(found["index"]) * -np.diff(np.append(tails, 0)))[1] > FALSE_ALARM
     assert abs(found["along"].mean()) < 4 / np.sqrt(len(found["along"]))
     assert abs(np.corrcoef(found["along"][:-1], found["along"][1:])[0, 1]) < 4 / np.sqrt(len(found["along"]))
 
@@ -772,10 +782,13 @@ ONES = np.ones(3)
     ("channel", "target", "reference", "error", "match"),
     [
         (PoissonFunctionalRepresentation(), Gaussian(ONES, ONES), Gaussian(0 * ONES, ONES), ValueError, "budget"),
+        (PoissonFunctionalRepresentation(), Gaussian(6 * ONES, 0.5), Gaussian(0 * ONES, 1.0), ValueError, "2.35.6"),
         (PoissonFunctionalRepresentation(), Categorical(ONES), Categorical(ONES / 3), ValueError, "blocks, symbols"),
         (PoissonFunctionalRepresentation(), Gaussian(ONES, ONES), Uniform(ONES, 1.0), TypeError, "Gaussian"),
         (PoissonFunctionalRepresentation(), Logistic(ONES, ONES), Logistic(ONES, ONES), TypeError, "Logistic"),
         (GreedyRejection(), Gaussian(ONES, 2 * ONES), Gaussian(0 * ONES, ONES), ValueError, "widen"),
+        (GreedyRejection(), Gaussian(6 * ONES, ONES), Gaussian(0 * ONES, ONES), ValueError, "at most 9"),
+        (GreedyRejection(), Gaussian(ONES, 1e-7 * ONES), Gaussian(0 * ONES, ONES), ValueError, "2.-18 wide"),
         (GreedyRejection(), Uniform(ONES, 1.0), Uniform(ONES, 2.0), TypeError, "Categorical and Gaussian"),
         (GaussianChannel(), Gaussian(ONES, 1.0), Gaussian(ONES, 2.0), ValueError, "common scalar std"),
         (GaussianChannel(), Gaussian(ONES, ONES), Gaussian(ONES, ONES), ValueError, "one positive std"),
