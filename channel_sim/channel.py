@@ -3,38 +3,51 @@
 A channel P_{Y|X} is simulated when a sender who knows x and a receiver who does not come to hold the same sample
 y ~ P_{Y|X=x}, from common randomness W and a message whose expected length is close to I(X; Y). In the review's
 notation (Section II-C), Y = OCS(P_{Y|X}, P^theta_Y, X). Here the sender's side is `Channel.encode` and the receiver's
-`Channel.decode`; both return the sample.
+`Channel.decode`; both return the sample. They append to a message that may hold other things; `encode` and `decode`
+of this module send one sample as bytes.
 """
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from scipy.special import rel_entr
 
 from channel_sim.entropy import Reader, Writer
 from channel_sim.randomness import SharedRandomness
 
-__all__ = ["Channel", "Gaussian", "Logistic", "Uniform", "kl_bits"]
+__all__ = ["Categorical", "Channel", "Gaussian", "Logistic", "Uniform", "decode", "encode", "kl_bits"]
+
+
+Parameter = np.ndarray | float
+"""One number per coordinate, or one for all."""
 
 
 class Uniform(NamedTuple):
     """Uniform distributions on [center - width / 2, center + width / 2), one per coordinate."""
 
-    center: np.ndarray
+    center: Parameter
     width: float
 
 
 class Logistic(NamedTuple):
     """Logistic distributions, one per coordinate; the standard deviation is pi / sqrt(3) times the scale."""
 
-    location: np.ndarray
-    scale: np.ndarray
+    location: Parameter
+    scale: Parameter
 
 
 class Gaussian(NamedTuple):
     """Normal distributions, one per coordinate."""
 
-    mean: np.ndarray
-    std: np.ndarray
+    mean: Parameter
+    std: Parameter
+
+
+class Categorical(NamedTuple):
+    """Distributions on 0, ..., K - 1, one per row."""
+
+    probabilities: np.ndarray
+    """(..., K), non-negative; rows sum to 1."""
 
 
 @runtime_checkable
@@ -64,8 +77,55 @@ class Channel(Protocol):
         ...
 
 
-def kl_bits(target: Gaussian, reference: Gaussian) -> np.ndarray:
-    """KL(target || reference) per coordinate, in bits."""
-    ratio = (target.std / reference.std) ** 2
-    shift = ((target.mean - reference.mean) / reference.std) ** 2
-    return 0.5 * (ratio + shift - 1 - np.log(ratio)) / np.log(2)
+def encode(channel: Channel, target, reference, *, seed: int) -> tuple[bytes, np.ndarray]:
+    """Sends one sample of `target`.
+
+    Args:
+      channel: how.
+      target: the distribution that only the sender knows.
+      reference: the distribution that the receiver expects; the same for `decode`.
+      seed: names the common randomness, in [0, 2^32). Samples sent with one seed depend on each other.
+
+    Returns:
+      The message, and the sample that `decode` will return.
+    """
+    writer = Writer()
+    sample = channel.encode(writer, target, reference, SharedRandomness(seed))
+    return writer.getvalue(), sample
+
+
+def decode(channel: Channel, data: bytes, reference, *, seed: int) -> np.ndarray:
+    """Receives the sample that `encode` sent with the same channel, reference and seed.
+
+    Raises:
+      EOFError: `data` is too short to determine all of it.
+    """
+    return channel.decode(Reader(data), reference, SharedRandomness(seed))
+
+
+def kl_bits(target, reference) -> np.ndarray:
+    """KL(target || reference) in bits: per coordinate, for `Categorical` per row.
+
+    Args:
+      target: `Gaussian`, `Uniform` or `Categorical`.
+      reference: of the same kind.
+
+    Returns:
+      float64; infinite where the target has mass and the reference has none.
+
+    Raises:
+      TypeError: the two are not of one kind, or of another one.
+    """
+    match target, reference:
+        case Gaussian(), Gaussian():
+            ratio = (target.std / reference.std) ** 2
+            shift = ((target.mean - reference.mean) / reference.std) ** 2
+            return np.asarray(0.5 * (ratio + shift - 1 - np.log(ratio)) / np.log(2))
+        case Uniform(), Uniform():
+            distance = np.abs(np.subtract(target.center, reference.center))
+            inside = distance <= (reference.width - target.width) / 2 + 1e-12 * reference.width
+            return np.where(inside, np.log2(reference.width / target.width), np.inf)
+        case Categorical(), Categorical():
+            return np.asarray(rel_entr(target.probabilities, reference.probabilities).sum(-1) / np.log(2))
+    kinds = f"{type(target).__name__} and {type(reference).__name__}"
+    raise TypeError(f"the divergence is known between two Gaussian, Uniform or Categorical, not between {kinds}")

@@ -267,6 +267,8 @@ def _last_split(exchange: Callable, reference: Reference, cells: Interval) -> tu
     """Cuts zero cells at 0: [0, w) gets the sign 1, (-w, 0) the sign -1."""
     sign = np.array(cells.sign)
     index = np.flatnonzero(sign == 0)
+    if not len(index):
+        return cells, True
     zero = np.zeros(len(index), np.int64)
     symbols = exchange(*reference.half(index, 1, zero, cells.high[index]), index)
     sign[index[: len(symbols)]] = 2 * symbols - 1

@@ -21,6 +21,8 @@ __all__ = ["SharedRandomness", "threefry2x32"]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
+_CHUNK = 1 << 14
+_PRIVATE = 2**60
 
 
 def threefry2x32(key: tuple[int, int], counter: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -47,6 +49,11 @@ def threefry2x32(key: tuple[int, int], counter: tuple[np.ndarray, np.ndarray]) -
     return x, y
 
 
+def _halves(counters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The low and the high 32 bits of uint64."""
+    return (counters & np.uint64(0xFFFFFFFF)).astype(np.uint32), (counters >> np.uint64(32)).astype(np.uint32)
+
+
 class SharedRandomness(NamedTuple):
     """A source of common randomness, named by `seed` and `stream`, both in [0, 2^32)."""
 
@@ -62,11 +69,26 @@ class SharedRandomness(NamedTuple):
         for name, value in (("seed", self.seed), ("stream", self.stream)):
             if not 0 <= value < 2**32:
                 raise ValueError(f"{name} must be in [0, 2^32), got {value}")
-        pairs = np.arange(start // 2, (start + count + 1) // 2, dtype=np.uint64)
-        low = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-        high = (pairs >> np.uint64(32)).astype(np.uint32)
-        words = np.stack(threefry2x32((self.seed, self.stream), (low, high)), axis=-1).reshape(-1)
-        return words[start % 2 :][:count]
+        first, end = start // 2, (start + count + 1) // 2
+        words = np.empty((end - first, 2), np.uint32)
+        for begin in range(first, end, _CHUNK):  # in pieces that stay in the cache
+            pairs = np.arange(begin, min(begin + _CHUNK, end), dtype=np.uint64)
+            part = slice(begin - first, begin - first + len(pairs))
+            words[part, 0], words[part, 1] = threefry2x32((self.seed, self.stream), _halves(pairs))
+        return words.reshape(-1)[start % 2 :][:count]
+
+    def words_at(self, indices: np.ndarray) -> np.ndarray:
+        """Words of Eq. 1 at any places.
+
+        Args:
+          indices: uint64, any shape.
+
+        Returns:
+          uint32 of that shape.
+        """
+        indices = np.asarray(indices, np.uint64)
+        x, y = threefry2x32((self.seed, self.stream), _halves(indices >> np.uint64(1)))
+        return np.where(indices & np.uint64(1), y, x)
 
     def bytes(self, count: int) -> np.ndarray:
         """The first `count` bytes, uint8: the words of Eq. 1 in order, least significant byte first."""
@@ -75,3 +97,11 @@ class SharedRandomness(NamedTuple):
     def uniform(self, count: int, start: int = 0) -> np.ndarray:
         """float64 in the open interval (-1/2, 1/2): (word + 1/2) / 2^32 - 1/2, exact in double precision."""
         return (self.words(count, start) + 0.5) / 2**32 - 0.5
+
+    def private(self) -> np.random.Generator:
+        """A generator for decisions that are the sender's alone, seeded by the eight words from 2^60 on.
+
+        The receiver never needs its numbers, so they may differ between versions of numpy; it makes encoding
+        reproducible. Channels take nothing else from words beyond 2^60.
+        """
+        return np.random.Generator(np.random.PCG64(self.words(8, _PRIVATE).tolist()))

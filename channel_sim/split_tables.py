@@ -1,4 +1,4 @@
-"""Integer probabilities for the four splits of nested dithered quantization, for a logistic reference.
+"""Integer probabilities for the four splits of nested dithered quantization, for a logistic or a Gaussian reference.
 
 Refining an interval of the line under a reference density psi takes four kinds of split (channel_sim.dither). With
 the width u of the child cell as the unit of length they are
@@ -8,8 +8,8 @@ the width u of the child cell as the unit of length they are
     outer   [1, inf)     ->  [1, 2)      [2, inf)
     half    [-1, 1)      ->  [-1, 0)     [0, 1)
 
-and the probability of a part is psi(part) / psi(whole). psi is the logistic density whose location m and scale s are
-known in classes,
+and the probability of a part is psi(part) / psi(whole). psi is the logistic or the normal density whose location m and
+scale s are known in classes,
 
     m = a / 32,    a = -128, ..., 128,        s = 2^(r / 8),    r = -32, ..., 32,                        (1)
 
@@ -17,9 +17,11 @@ so that row 257 (r + 32) + (a + 128) of a table holds everything. Frequencies ar
 computation in double precision happens once, when a model is made. What coding reads is the stored integers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
+from scipy.special import log_ndtr
 
 from channel_sim.entropy import PRECISION, ProbabilityTable, quantize_probabilities
 
@@ -36,10 +38,18 @@ SCALE_CLASSES = 4 * SCALE_STEPS
 _BITS = 16
 
 
-def _log_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _log_logistic_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """log of the standard logistic's mass on (low, high), accurate in both tails."""
     with np.errstate(over="ignore"):
         return -np.logaddexp(0, -high) - np.logaddexp(0, low) + np.log(-np.expm1(low - high))
+
+
+def _log_normal_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """log of the standard normal mass on (low, high), accurate in both tails, equal for mirror images."""
+    right = low > -high
+    low, high = np.where(right, -high, low), np.where(right, -low, high)
+    upper = log_ndtr(high)
+    return upper + np.log(-np.expm1(log_ndtr(low) - upper))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +64,23 @@ class SplitTables:
     @classmethod
     def logistic(cls) -> "SplitTables":
         """Tables of Eq. 1, computed here (in double precision, with this machine's libm)."""
+        return cls._of(_log_logistic_mass)
+
+    @classmethod
+    def gaussian(cls) -> "SplitTables":
+        """The same for the normal density, s being its standard deviation."""
+        return cls._of(_log_normal_mass)
+
+    @classmethod
+    def _of(cls, log_mass: Callable) -> "SplitTables":
         scale = 2.0 ** (np.arange(-SCALE_CLASSES, SCALE_CLASSES + 1) / SCALE_STEPS)
         location = np.arange(-LOCATION_CLASSES, LOCATION_CLASSES + 1) / LOCATION_STEPS
         scale, location = (grid.reshape(-1) for grid in np.meshgrid(scale, location, indexing="ij"))
 
         def table(*ends: float) -> np.ndarray:
             points = [(end - location) / scale for end in ends]
-            whole = _log_mass(points[0], points[-1])
-            parts = [np.exp(_log_mass(a, b) - whole) for a, b in zip(points, points[1:], strict=False)]
+            whole = log_mass(points[0], points[-1])
+            parts = [np.exp(log_mass(a, b) - whole) for a, b in zip(points, points[1:], strict=False)]
             return quantize_probabilities(np.stack(parts, axis=-1), _BITS)
 
         infinity = np.inf

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import kstest, norm
 
 from channel_sim import (
     DitheredQuantization,
@@ -135,6 +135,13 @@ def test_a_message_that_ends_early_is_noticed():
         CHANNELS["nested 3"].decode(Reader(writer.getvalue()[:-5]), reference, shared)
 
 
+def test_no_zero_cell_means_no_last_split():
+    x, reference = np.array([50.0, -70.0]), Logistic(np.zeros(2), np.full(2, 30.0))
+    writer, sample, shared = sent(CHANNELS["plain"], x, reference)
+    assert (np.abs(sample - x) <= WIDTH / 2 * (1 + 1e-5)).all()
+    np.testing.assert_array_equal(CHANNELS["plain"].decode(Reader(writer.getvalue()), reference, shared), sample)
+
+
 def test_the_target_must_be_the_channels():
     with pytest.raises(ValueError, match="adds noise of width"):
         CHANNELS["plain"].encode(
@@ -248,6 +255,19 @@ def test_split_tables_are_probabilities_of_the_splits(tables):
         np.testing.assert_allclose(tables.first.frequencies[row(a, r)] / 2**24, first, atol=2**-14)
         np.testing.assert_allclose(tables.half.frequencies[row(a, r)] / 2**24, half / half.sum(), atol=2**-13)
         np.testing.assert_array_equal(tables.zero.frequencies[row(a, r)], tables.zero.frequencies[row(-a, r)][::-1])
+
+
+def test_split_tables_of_the_normal_density_are_its_probabilities():
+    normal = SplitTables.gaussian()
+    for a, r in ((0, 0), (17, -5), (-60, 12), (100, 30)):
+        m, s = a / 32, 2 ** (r / 8)
+        row = (r + 32) * 257 + a + 128
+        zero = np.diff(norm.cdf((np.array([-2, -1, 1, 2]) - m) / s))
+        np.testing.assert_allclose(normal.zero.frequencies[row] / 2**24, zero / zero.sum(), atol=2**-13)
+        outer = -np.diff(norm.sf((np.array([1, 2, np.inf]) - m) / s))
+        np.testing.assert_allclose(normal.outer.frequencies[row] / 2**24, outer / outer.sum(), atol=2**-13)
+        mirrored = (r + 32) * 257 - a + 128
+        np.testing.assert_array_equal(normal.half.frequencies[row], normal.half.frequencies[mirrored][::-1])
 
 
 def test_stored_tables_come_back(tables):

@@ -8,11 +8,39 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(p for package in ("channel_sim", "uqdm") for p in (ROOT / package).glob("*.py"))
 
+# What one algorithm may import: no other algorithm. Only layered quantization, which refines cells as dithered
+# quantization does, imports that, and the Gaussian channel chooses between algorithms.
+SAMPLING = {
+    "channel_sim.candidates",
+    "channel_sim.channel",
+    "channel_sim.entropy",
+    "channel_sim.index_code",
+    "channel_sim.quantile",
+    "channel_sim.randomness",
+}
 MAY_IMPORT = {
     "channel_sim.randomness": set(),
     "channel_sim.entropy": set(),
     "channel_sim.split_tables": {"channel_sim.entropy"},
+    "channel_sim.quantile": {"channel_sim.randomness"},
+    "channel_sim.rotation": {"channel_sim.randomness"},
+    "channel_sim.index_code": {"channel_sim.entropy"},
+    "channel_sim.bounds": {"channel_sim.index_code"},
     "channel_sim.channel": {"channel_sim.randomness", "channel_sim.entropy"},
+    "channel_sim.candidates": {
+        "channel_sim.channel",
+        "channel_sim.entropy",
+        "channel_sim.quantile",
+        "channel_sim.randomness",
+    },
+    "channel_sim.dither": SAMPLING - {"channel_sim.candidates", "channel_sim.index_code", "channel_sim.quantile"}
+    | {"channel_sim.split_tables"},
+    "channel_sim.poisson": SAMPLING,
+    "channel_sim.ordered": SAMPLING,
+    "channel_sim.rejection": SAMPLING,
+    "channel_sim.layered": SAMPLING - {"channel_sim.candidates", "channel_sim.index_code"}
+    | {"channel_sim.dither", "channel_sim.split_tables"},
+    "channel_sim.gaussian": SAMPLING | {"channel_sim.bounds", "channel_sim.layered", "channel_sim.rotation"},
     "uqdm.errors": set(),
     "uqdm.container": {"uqdm.errors"},
     "uqdm.transform": set(),

@@ -1,0 +1,99 @@
+"""The Poisson functional representation (Li and El Gamal 2018): exact simulation of any channel.
+
+Both sides draw candidates X_1, X_2, ... ~ P from common randomness. The sender marks them with the arrival times
+T_1 < T_2 < ... of a Poisson process of rate 1 and, with w = dQ/dP, sends
+
+    N = argmin_i T_i / w(X_i).                                                                             (1)
+
+The points (X_i, T_i / w(X_i)) form a Poisson process of intensity Q x dt, so X_N ~ Q exactly, and independent of its
+mark, which is Exp(1). The index costs
+
+    E[log2 N] <= KL(Q || P) + log2(e) / e,    E[bits] <= KL + log2(KL + 1) + 4                             (2)
+
+with the Zipf code of channel_sim.index_code (review, Eq. 12). The search may stop once T_i / max w exceeds the best
+mark: it takes max w candidates on average. Where w has no bound (two Gaussians of equal variance, DiffC's case), the
+search never ends; with a budget of K candidates the sample is wrong with probability at most P(N > K), in total
+variation. For such Gaussians channel_sim.bounds tells the number; channel_sim.gaussian is made for them.
+
+Many blocks are sent by one call, each by its own search; the law that codes their indices best is told in six bits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from channel_sim.candidates import Blocks
+from channel_sim.entropy import Reader, Writer
+from channel_sim.index_code import receive_searched, send_searched
+from channel_sim.randomness import SharedRandomness
+
+__all__ = ["PoissonFunctionalRepresentation"]
+
+_LARGEST_BATCH = 2**20
+_MOST_LOG = 32 * np.log(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoissonFunctionalRepresentation:
+    """Eq. 1, for targets and references of one kind: `Categorical`, `Gaussian` or `Uniform` (see `Blocks`).
+
+    Attributes:
+      budget: the largest number K of candidates per block, or None for the exact search, which needs a bounded ratio.
+    """
+
+    budget: int | None = None
+
+    def encode(self, writer: Writer, target, reference, shared: SharedRandomness) -> np.ndarray:
+        """Sends a sample of `target`, one per block.
+
+        Args:
+          writer: takes the message.
+          target: Q, with the shapes of `reference`.
+          reference: P.
+          shared: common randomness of this use.
+
+        Returns:
+          int64 (blocks,) for `Categorical`, otherwise float64 of the reference's shape.
+
+        Raises:
+          ValueError: the ratio has no bound below 2^32 and there is no budget.
+        """
+        blocks = Blocks(reference)
+        index = self._search(blocks, target, shared)
+        send_searched(writer, index)
+        return blocks.draw(shared, np.arange(blocks.count), index)
+
+    def decode(self, reader: Reader, reference, shared: SharedRandomness) -> np.ndarray:
+        """Mirror image of `encode`."""
+        blocks = Blocks(reference)
+        index = receive_searched(reader, blocks.count)
+        return blocks.draw(shared, np.arange(blocks.count), index)
+
+    def _search(self, blocks: Blocks, target, shared: SharedRandomness) -> np.ndarray:
+        """N of Eq. 1 for every block, int64."""
+        bound = blocks.log_ratio_bound(target)
+        if self.budget is None and not (bound < _MOST_LOG).all():
+            raise ValueError(
+                f"the exact search takes max dQ/dP candidates, up to 2^{bound.max() / np.log(2):.1f} here, and is "
+                "refused above 2^32: give a budget, or use GaussianChannel (equal variances) or GreedyRejection (one "
+                "dimension)"
+            )
+        private, budget = shared.private(), self.budget or 2**62
+        best, index = np.full(blocks.count, np.inf), np.ones(blocks.count, np.int64)
+        arrival, searching = np.zeros(blocks.count), np.arange(blocks.count)
+        first, batch = 1, 8
+        while len(searching) and first <= budget:
+            number = np.arange(first, min(first + batch, budget + 1))
+            time = arrival[searching, None] + np.cumsum(private.exponential(size=(len(searching), len(number))), 1)
+            sample = blocks.draw(shared, searching[:, None], number)
+            mark = np.log(time) - blocks.log_ratio(target, searching[:, None], sample)
+            least = mark.argmin(1)
+            mark = mark[np.arange(len(searching)), least]
+            better = searching[mark < best[searching]]
+            index[better] = number[least[mark < best[searching]]]
+            best[searching] = np.minimum(mark, best[searching])
+            arrival[searching] = time[:, -1]
+            first += len(number)
+            searching = searching[np.log(time[:, -1]) - bound[searching] < best[searching]]
+            batch = max(1, min(2 * batch, _LARGEST_BATCH // max(1, len(searching) * blocks.width)))
+        return index
