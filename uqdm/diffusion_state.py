@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
-from scipy.special import ndtri
 
 from channel_sim.channel import Gaussian, Logistic, Uniform
 from channel_sim.dither import DitheredQuantization
 from channel_sim.entropy import Reader, Sampler, Writer
+from channel_sim.quantile import normals
 from channel_sim.randomness import SharedRandomness
 from uqdm import diffusion
 from uqdm.diffusion import Moments
@@ -63,7 +63,7 @@ class DiffusionState:
         stride = model.network.stride
         shape = (-(-height // stride) * stride, -(-width // stride) * stride, 3)
         count = int(np.prod(shape))
-        self.z = ndtri(SharedRandomness(seed).uniform(count) + 0.5).astype(np.float32).reshape(shape)
+        self.z = normals(SharedRandomness(seed), np.arange(count)).astype(np.float32).reshape(shape)
         self.expectation: Expectation | None = None
         self._source = None if picture is None else self._values(picture)
         self._known: tuple[np.ndarray, np.ndarray] | None = None
