@@ -6,6 +6,7 @@ from channel_sim.dither import OPEN, Interval, receive_refinement
 from channel_sim.entropy import ProbabilityTable, Reader, determining_bytes
 from uqdm import container
 from uqdm.errors import DamagedStreamError, ModelMismatchError
+from uqdm.lossless import PixelState, load_tail
 from uqdm.model import Model, load_model
 from uqdm.process import TICKS
 from uqdm.state import Part, PictureState, refer
@@ -29,7 +30,8 @@ class Decoder:
       header: of the stream.
       model: what it was made with.
       state: what is known.
-      step: complete steps so far.
+      step: complete steps so far, those of a lossless tail included.
+      pixels: what is known of pixels, once a lossless tail has begun.
     """
 
     def __init__(self, data: bytes, *, model: Model | None = None):
@@ -39,6 +41,11 @@ class Decoder:
             raise ModelMismatchError(
                 f"the stream was made with model {self.header.model_id.hex()}, but this is model {self.model.name!r} "
                 f"({self.model.id[: container.MODEL_ID_BYTES].hex()}): give the one it was made with"
+            )
+        if self.header.lossless and load_tail().id[: container.TAIL_ID_BYTES] != self.header.tail_id:
+            raise ModelMismatchError(
+                f"the stream ends in a lossless tail of id {self.header.tail_id.hex()}, but this program has "
+                f"{load_tail().id[: container.TAIL_ID_BYTES].hex()}: decode it with the version that made it"
             )
         if self.header.steps > self.model.steps:
             what = f"the header names {self.header.steps} steps, the model has {self.model.steps}"
@@ -54,6 +61,8 @@ class Decoder:
         self._part: Part | None = None
         self._partial: tuple[np.ndarray, Interval] | None = None
         self._estimate: np.ndarray | None = None
+        self.pixels: PixelState | None = None
+        self._pixels_begun = False
         self._verified = 0, start
 
     def feed(self, data: bytes) -> None:
@@ -79,7 +88,7 @@ class Decoder:
     @property
     def begun(self) -> bool:
         """Whether something is known of the next step."""
-        return self._partial is not None
+        return self._partial is not None or self._pixels_begun
 
     def referred(self) -> None:
         """Says that the references of the next step have been taken already (uqdm.state.refer)."""
@@ -93,8 +102,10 @@ class Decoder:
         Raises:
           DamagedStreamError: the stream contradicts itself.
         """
-        if not self._check() or self.step == self.header.steps:
+        if not self._check() or self.step == self.header.total_steps:
             return False
+        if self.step >= self.header.steps:
+            return self._advance_tail()
         members, before, unit, reference = self._next_part()
         mark = self._reader.mark()
         try:
@@ -109,12 +120,34 @@ class Decoder:
             return False
         self._partial = self._part = self._estimate = None
         self.state.update(self.step, members, cells)
+        self._completed()
+        return True
+
+    def _advance_tail(self) -> bool:
+        """`advance` for a class of pixels (uqdm.lossless)."""
+        if self.pixels is None:
+            self.pixels = PixelState(load_tail(), self.state, self.header.height, self.header.width)
+        mark, crc = self._reader.mark(), self.state.crc
+        try:
+            determined = self.pixels.receive(self._reader, self.step - self.header.steps)
+        except OverflowError:
+            raise self._damaged() from None
+        self._pixels_begun = not determined
+        if not determined:
+            self.state.crc = crc
+            self._missing(mark)
+            return False
+        self._completed()
+        return True
+
+    def _completed(self) -> None:
+        """A step is complete; the sender's check value may follow."""
         self.step += 1
         self._check_due = (
-            self.step == self.header.steps or self._reader.position[0] - self._checked_words >= CHECK_INTERVAL_WORDS
+            self.step in (self.header.steps, self.header.total_steps)
+            or self._reader.position[0] - self._checked_words >= CHECK_INTERVAL_WORDS
         )
         self._check()
-        return True
 
     def _next_part(self) -> Part:
         """What the next step is about; kept until it is complete, however many pieces its bytes arrive in."""
@@ -148,15 +181,17 @@ class Decoder:
         self._reader.reset(mark)
 
     def _damaged(self) -> DamagedStreamError:
-        where = f"at or before byte {self.needed_bytes}, step {self.step} of {self.header.steps}"
+        where = f"at or before byte {self.needed_bytes}, step {self.step} of {self.header.total_steps}"
         step, good = self._verified
         good_part = f"its first {good} bytes are verified (step {step})"
         return DamagedStreamError(f"the stream is damaged {where}: {good_part}", step=step, good_bytes=good)
 
     def picture(self) -> np.ndarray:
         """The picture that all bytes so far determine, uint8 (H, W, 3)."""
+        if self.pixels is not None and self.pixels.determined.all():
+            return np.array(self.pixels.known)
         if self._estimate is None:
-            self._estimate = self.state.estimate(self.step)
+            self._estimate = self.state.estimate(min(self.step, self.header.steps))
         estimate = self._estimate
         if self._partial is not None:
             estimate = np.array(estimate)
@@ -164,7 +199,8 @@ class Decoder:
             values = estimate.reshape(-1)[members]
             estimate.reshape(-1)[members] = self._into(cells, values, self.state.shift[members])
         pixels = self.model.picture(estimate)
-        return pixels[: self.header.height, : self.header.width]
+        pixels = pixels[: self.header.height, : self.header.width]
+        return pixels if self.pixels is None else np.where(self.pixels.determined, self.pixels.known, pixels)
 
     def _into(self, cells: Interval, values: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Moves estimates, which know nothing of a step begun, into the cells that are known already."""
@@ -181,7 +217,7 @@ class Decoder:
 
 
 def check_against(data: bytes, picture: np.ndarray, *, model: Model | None = None) -> None:
-    """Decodes a stream or a prefix of one, and makes sure that its cells are those of a picture.
+    """Decodes a stream or a prefix of one, and makes sure that its cells, and the pixels of its tail, are a picture's.
 
     Args:
       data: the bytes.
@@ -194,7 +230,9 @@ def check_against(data: bytes, picture: np.ndarray, *, model: Model | None = Non
     decoder = Decoder(data, model=model)
     while decoder.advance():
         pass
-    state = decoder.state
+    state, step = decoder.state, min(decoder.step, decoder.header.steps)
     source = decoder.model.ticks(pad_to_blocks(picture, decoder.model.block)).reshape(-1) - state.shift
-    if not state.contains(decoder.step, source):
-        raise DamagedStreamError("a coefficient lies outside of its cell", step=decoder.step, good_bytes=0)
+    if not state.contains(step, source):
+        raise DamagedStreamError("a coefficient lies outside of its cell", step=step, good_bytes=0)
+    if decoder.pixels is not None and (decoder.pixels.known != picture)[decoder.pixels.determined].any():
+        raise DamagedStreamError("a pixel is not what was encoded", step=step, good_bytes=0)
