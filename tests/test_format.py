@@ -40,9 +40,10 @@ def test_the_plain_decoder_reads_golden_streams(folder):
 
 @pytest.mark.parametrize("name", ["1x1", "7x5_noise", "64x64"])
 def test_the_plain_decoder_reads_golden_lossless_streams(name):
-    (folder,) = (Path(__file__).parent / "golden_lossless").iterdir()
+    model, tail = uqdm.load_model(), load_tail()
+    folder = Path(__file__).parent / "golden_lossless" / f"{model.id[:4].hex()}_{tail.id[:4].hex()}"
     data = (folder / f"{name}.uqdm").read_bytes()
-    picture = decode_picture(data, dict(uqdm.load_model().arrays), dict(load_tail().arrays))
+    picture = decode_picture(data, dict(model.arrays), dict(tail.arrays))
     np.testing.assert_array_equal(picture, read_picture((folder / f"{name}.png").read_bytes()))
 
 
