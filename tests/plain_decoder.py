@@ -30,6 +30,7 @@ class Header(NamedTuple):
     seed: int
     steps: int
     payload: bytes
+    tail_id: bytes
 
 
 def read_header(data: bytes) -> Header:
@@ -54,16 +55,18 @@ def read_header(data: bytes) -> Header:
 
     if data[:3] != b"\x8f\x55\x51":
         raise ValueError("not a stream of this format: wrong magic bytes")
-    if data[3:4] != b"\x02":
+    if data[3:4] not in (b"\x02", b"\x82"):
         raise ValueError("not version 2 of the format")
     width, height, seed = read_integer(3), read_integer(3), read_integer(5)
-    steps, length = read_byte(), read_integer(5)
+    steps = read_byte()
+    tail_id = bytes(read_byte() for _ in range(4)) if data[3] & 0x80 else b""
+    length = read_integer(5)
     checked = data[:position]
     if (read_byte() << 8 | read_byte()) != binascii.crc_hqx(checked, 0xFFFF):
         raise ValueError("the header's CRC is wrong")
     if not (1 <= width <= 65535 and 1 <= height <= 65535 and width * height <= 1 << 26 and seed < 1 << 32):
         raise ValueError("a number in the header is out of range")
-    return Header(data[4:8], width, height, seed, steps, data[position : position + length])
+    return Header(data[4:8], width, height, seed, steps, data[position : position + length], tail_id)
 
 
 def load_model(path: str) -> Model:
@@ -513,12 +516,17 @@ class Decoder:
             self.other_levels[members] = step.level
 
 
-def decode_state(data: bytes, model: Model) -> tuple[np.ndarray, int]:
-    """The doubled midpoints of all coefficients after the last complete step of a stream, and the number of its steps.
+def take_check(decoder: RangeDecoder, crc: int, where: str) -> None:
+    """Section 8: a check value."""
+    if [decoder.symbol([256] * 256) for _ in range(2)] != [crc >> 8 & 255, crc & 255]:
+        raise ValueError(f"the check value after {where} is wrong")
+
+
+def take_steps(header: Header, model: Model) -> tuple[Decoder, RangeDecoder, int, int]:
+    """Section 8: state and range decoder after the last complete step, its number, and words at the last check value.
 
     A step is complete if all its symbols are determined; the check value after it may be missing.
     """
-    header = read_header(data)
     if header.model_id != model_id(model)[:4]:
         raise ValueError("the stream was made with another model")
     state = Decoder(model, header)
@@ -531,10 +539,14 @@ def decode_state(data: bytes, model: Model) -> tuple[np.ndarray, int]:
             state.take_step(complete, decoder)
             complete += 1
             if complete == header.steps or decoder.words >= words + 256:
-                check = [decoder.symbol([256] * 256) for _ in range(2)]
-                if check != [state.crc >> 8 & 255, state.crc & 255]:
-                    raise ValueError(f"the check value after step {complete} is wrong")
+                take_check(decoder, state.crc, f"step {complete}")
                 words = decoder.words
     except EndOfStream:
         pass
+    return state, decoder, complete, words
+
+
+def decode_state(data: bytes, model: Model) -> tuple[np.ndarray, int]:
+    """The doubled midpoints of all coefficients after the last complete step of a stream, and the step's number."""
+    state, _, complete, _ = take_steps(read_header(data), model)
     return state.midpoints, complete

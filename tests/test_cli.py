@@ -69,6 +69,23 @@ def test_a_quality_can_be_asked_for(run, folder, tmp_path):
     assert "out of reach" in err
 
 
+def test_a_lossless_stream_is_the_very_picture(run, folder, tmp_path):
+    code, _, err = run("encode", str(folder / "in.png"), "a.uqdm", "--lossless", "--verify")
+    assert code == 0, err
+    code, out, _ = run("info", "a.uqdm", "--json", model=False)
+    facts = json.loads(out)
+    assert facts["lossless"]
+    assert not json.loads(run("info", str(folder / "whole.uqdm"), "--json", model=False)[1])["lossless"]
+    assert "lossless, " in run("verify", "a.uqdm")[1]
+    assert "step 12 of 12" in run("decode", "a.uqdm", "a.png")[2]
+    np.testing.assert_array_equal(read_picture((tmp_path / "a.png").read_bytes()), make_picture(24, 32))
+    assert run("truncate", "a.uqdm", "b.uqdm", "--bytes", str(facts["file_bytes"] - 40), model=False)[0] == 0
+    assert "undamaged as far as it goes, step 11 of 12" in run("verify", "b.uqdm")[1]
+    assert run("decode", "b.uqdm", "--all", "steps")[0] == 0
+    assert len(list((tmp_path / "steps").glob("step_*.png"))) == 13  # and one of what is left over
+    assert run("encode", str(folder / "in.png"), "c.uqdm", "--lossless", "--bpp", "2")[0] == 2
+
+
 def test_all_previews_are_written(run, folder, tmp_path):
     assert run("decode", str(folder / "whole.uqdm"), "--all", "steps")[0] == 0
     assert len(list((tmp_path / "steps").glob("step_*.png"))) == 16

@@ -12,16 +12,29 @@ def test_golden_header():
     assert container.pack(HEADER).hex(" ") == "8f 55 51 02 01 02 03 04 80 06 80 04 ac 02 14 c0 c4 07 08 a4"
 
 
+def test_golden_lossless_header():
+    """The flag 80 in the version, and four bytes of tail id after the steps."""
+    packed = container.pack(HEADER._replace(tail_id=b"\x0a\x0b\x0c\x0d")).hex(" ")
+    assert packed == "8f 55 51 82 01 02 03 04 80 06 80 04 ac 02 14 0a 0b 0c 0d c0 c4 07 d1 c7"
+
+
 @pytest.mark.parametrize(
-    "header", [HEADER, Header(bytes(4), 1, 1, 0, 0, 0), Header(b"abcd", 65535, 1, 2**32 - 1, 255, 2**32)]
+    "header",
+    [
+        HEADER,
+        HEADER._replace(tail_id=b"tail"),
+        Header(bytes(4), 1, 1, 0, 0, 0),
+        Header(b"abcd", 65535, 1, 2**32 - 1, 255, 2**32),
+    ],
 )
 def test_a_header_comes_back_whatever_follows(header):
     packed = container.pack(header)
     assert container.unpack(packed + b"payload") == (header, len(packed))
 
 
-def test_every_cut_and_every_flipped_bit_of_a_header_is_noticed():
-    packed = container.pack(HEADER)
+@pytest.mark.parametrize("tail_id", [b"", b"tail"])
+def test_every_cut_and_every_flipped_bit_of_a_header_is_noticed(tail_id):
+    packed = container.pack(HEADER._replace(tail_id=tail_id))
     for cut in range(len(packed)):
         with pytest.raises(FormatError, match="empty|ends inside"):
             container.unpack(packed[:cut])

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from pictures import make_picture
 from plain_decoder import decode_state
+from plain_tail import decode_picture
 
 import uqdm
 from uqdm.decoder import Decoder
+from uqdm.images import read_picture
+from uqdm.lossless import load_tail
 from uqdm.model import Model
 from uqdm.network import NetworkConfig, init
 from uqdm.schedule import Schedule
@@ -24,7 +27,7 @@ def assert_same_state(data: bytes, model: Model) -> None:
     while decoder.advance():
         pass
     midpoints, steps = decode_state(data, dict(model.arrays))
-    assert steps == decoder.step
+    assert steps == min(decoder.step, decoder.header.steps)
     np.testing.assert_array_equal(midpoints, decoder.state.midpoint)
 
 
@@ -33,6 +36,25 @@ def test_the_plain_decoder_reads_golden_streams(folder):
     model = uqdm.load_model()
     for name in json.loads((folder / "states.json").read_text()):
         assert_same_state((folder / f"{name}.uqdm").read_bytes(), model)
+
+
+@pytest.mark.parametrize("name", ["1x1", "7x5_noise", "64x64"])
+def test_the_plain_decoder_reads_golden_lossless_streams(name):
+    model, tail = uqdm.load_model(), load_tail()
+    folder = Path(__file__).parent / "golden_lossless" / f"{model.id[:4].hex()}_{tail.id[:4].hex()}"
+    data = (folder / f"{name}.uqdm").read_bytes()
+    picture = decode_picture(data, dict(model.arrays), dict(tail.arrays))
+    np.testing.assert_array_equal(picture, read_picture((folder / f"{name}.png").read_bytes()))
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
+def test_the_plain_decoder_reads_lossless_streams(tiny_model, tau):
+    noise = np.random.default_rng(0).integers(0, 256, (11, 18, 3), dtype=np.uint8)
+    for picture in (make_picture(33, 17), noise):
+        data = uqdm.encode(picture, tau, lossless=True, model=tiny_model, seed=9)
+        decoded = decode_picture(data, dict(tiny_model.arrays), dict(load_tail().arrays))
+        np.testing.assert_array_equal(decoded, picture)
+        assert_same_state(data[: len(data) // 2], tiny_model)
 
 
 def extreme_model(block: int, phases: tuple[tuple[int, int], ...], size: float) -> Model:

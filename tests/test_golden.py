@@ -10,6 +10,7 @@ import pytest
 import uqdm
 from uqdm.decoder import Decoder
 from uqdm.images import read_picture
+from uqdm.lossless import load_tail
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
 CASES = [(folder, name) for folder in FOLDERS for name in json.loads((folder / "states.json").read_text())]
@@ -30,3 +31,16 @@ def test_golden_streams_decode_to_their_states(folder, name):
     # How a picture is made of a state may be rounded differently elsewhere.
     stored = read_picture((folder / f"{name}.png").read_bytes())
     assert np.abs(decoder.picture().astype(int) - stored.astype(int)).max() <= 1
+
+
+LOSSLESS = sorted((Path(__file__).parent / "golden_lossless").glob("*/*.uqdm"))
+
+
+def test_there_are_golden_lossless_streams_of_what_is_shipped():
+    shipped = f"{uqdm.load_model().id[:4].hex()}_{load_tail().id[:4].hex()}"
+    assert shipped in {path.parent.name for path in LOSSLESS}
+
+
+@pytest.mark.parametrize("path", LOSSLESS, ids=lambda path: path.stem)
+def test_golden_lossless_streams_decode_exactly(path):
+    np.testing.assert_array_equal(uqdm.decode(path.read_bytes()), read_picture(path.with_suffix(".png").read_bytes()))

@@ -115,8 +115,16 @@ def _encode(options: argparse.Namespace) -> None:
     from uqdm.codec import encode
     from uqdm.state import steps_until
 
-    with _bar(steps_until(options.tau, model.steps), "encode") as bar:
-        data = encode(picture, options.tau, model=model, seed=options.seed, on_step=bar.update)
+    tau, steps = options.tau, steps_until(options.tau, model.steps)
+    if options.lossless:
+        from uqdm.lossless import load_tail
+        from uqdm.model import Model
+
+        if not isinstance(model, Model):
+            raise UserError("--lossless needs a model of the nested process: choose another --model")
+        tau, steps = None, load_tail().steps(model) + container.TAIL_STEPS
+    with _bar(steps, "encode") as bar:
+        data = encode(picture, tau, lossless=options.lossless, model=model, seed=options.seed, on_step=bar.update)
     if options.psnr is not None:
         data = _cut_to_psnr(data, picture, model, options.psnr)
     elif options.bytes is not None or options.bpp is not None:
@@ -198,14 +206,14 @@ def _decode(options: argparse.Namespace) -> None:
             decoder.check_method(options.method, options.remaining_steps)
         except ValueError as error:
             raise UserError(str(error)) from None
-        with _bar(header.steps, "decode") as bar:
+        with _bar(header.total_steps, "decode") as bar:
             while decoder.advance():
                 bar.update()
         picture = decoder.reconstruct(options.method, options.remaining_steps, options.seed)
     with _about(output):
         _write(output, write_picture(picture, suffix))
     total = container.describe(data)["complete_bytes"]
-    _say(f"{output}: step {decoder.step} of {header.steps}, {len(data)} of {total} bytes")
+    _say(f"{output}: step {decoder.step} of {header.total_steps}, {len(data)} of {total} bytes")
 
 
 def _write_all(options: argparse.Namespace, previews: Iterator, header: container.Header) -> None:
@@ -218,7 +226,7 @@ def _write_all(options: argparse.Namespace, previews: Iterator, header: containe
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot create {folder}: {error.strerror}") from None
-    with _bar(header.steps, "decode") as bar:
+    with _bar(header.total_steps, "decode") as bar:
         for preview in previews:
             name = folder / f"step_{preview.step:02d}_{preview.file_bytes:07d}_bytes.png"
             _write(str(name), write_picture(preview.picture, ".png"))
@@ -275,15 +283,16 @@ def _verify(options: argparse.Namespace) -> None:
     data = _read(options.input)
     with _about(options.input):
         decoder = Decoder(data, model=_model(options.model))
-        with _bar(decoder.header.steps, "verify") as bar:
+        with _bar(decoder.header.total_steps, "verify") as bar:
             while decoder.advance():
                 bar.update()
     facts = container.describe(data)
     if facts["complete"]:
-        print(f"{options.input}: complete and undamaged, {decoder.step} steps, {len(data)} bytes")
+        kind = "lossless, " if decoder.header.lossless else ""
+        print(f"{options.input}: complete and undamaged, {kind}{decoder.step} steps, {len(data)} bytes")
     else:
         print(
-            f"{options.input}: undamaged as far as it goes, step {decoder.step} of {decoder.header.steps}, "
+            f"{options.input}: undamaged as far as it goes, step {decoder.step} of {decoder.header.total_steps}, "
             f"{len(data)} of {facts['complete_bytes']} bytes"
         )
 
@@ -345,6 +354,7 @@ def _parser() -> argparse.ArgumentParser:
     limit.add_argument("--bpp", type=float, help="at most so many bits per pixel")
     limit.add_argument("--bytes", type=int, help="at most so many bytes")
     limit.add_argument("--psnr", type=float, metavar="DB", help="as few bytes as reach this PSNR in dB")
+    limit.add_argument("--lossless", action="store_true", help="so many that the whole stream is the very picture")
     sub.add_argument("--seed", type=int, default=0, help="of the common randomness (0)")
     sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")
     with_background(sub), with_model(sub), with_force(sub)

@@ -3,12 +3,12 @@
 Sender and receiver walk through the steps together. For each step the model gives the reference distributions from
 what both know, the sender's state sends a sample of the target, and both update their state; what that means is the
 process's (uqdm.state is the contract, uqdm.nested_state and uqdm.diffusion_state are the processes). One code word runs
-through all steps.
-`_Sender.send` and `uqdm.decoder.Decoder.advance` are mirror images.
+through all steps. `_Sender.send` and `uqdm.decoder.Decoder.advance` are mirror images. With a lossless tail
+(uqdm.lossless; for the nested process), its four classes of pixels are four steps more.
 
 Check values. Damage must not pass for a picture, so after a step the 16 low bits of a running CRC-32 over all states
-are sent as two symbols of the code word: after the last step always, before it whenever at least `CHECK_INTERVAL_WORDS`
-words (1 kB) have been emitted since the last check value.
+(and pixels) are sent as two symbols of the code word: after the last step always, before a tail and after it, elsewhere
+whenever at least `CHECK_INTERVAL_WORDS` words (1 kB) have been emitted since the last check value.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +21,8 @@ from uqdm import container
 from uqdm.container import Header
 from uqdm.decoder import CHECK_INTERVAL_WORDS, CHECK_TABLE, Decoder
 from uqdm.library import load_model
+from uqdm.lossless import PixelState, load_tail
+from uqdm.model import Model
 from uqdm.state import ProgressiveModel, steps_until
 
 __all__ = ["Preview", "StepCost", "decode", "decode_batch", "encode", "encode_batch", "encode_with_costs", "previews"]
@@ -43,7 +45,7 @@ class Preview(NamedTuple):
     step: int
     """Complete steps behind it."""
     steps: int
-    """Steps in the whole stream."""
+    """Steps in the whole stream, those of a lossless tail included."""
     file_bytes: int
     """Bytes of the prefix; for a complete step, the fewest that determine it."""
 
@@ -61,14 +63,16 @@ class _Sender:
     """One picture on its way.
 
     Attributes:
-      cell_bits: ideal bits of all steps so far.
+      cell_bits: ideal bits of all steps so far, pixels included.
     """
 
-    def __init__(self, picture: np.ndarray, model: ProgressiveModel, steps: int, seed: int):
+    def __init__(self, picture: np.ndarray, model: ProgressiveModel, steps: int, seed: int, lossless: bool):
         height, width = picture.shape[:2]
         self.state = model.begin(height, width, seed, picture)
         self.writer, self.cell_bits = Writer(), 0.0
-        self._header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0)
+        tail_id = load_tail().id[: container.TAIL_ID_BYTES] if lossless else b""
+        self.header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0, tail_id)
+        self._picture, self._pixels = picture, None
         self._checked_words = 0
 
     def send(self, step: int) -> None:
@@ -76,40 +80,69 @@ class _Sender:
         before = self.writer.ideal_bits
         self.state.send(self.writer, step)
         self.cell_bits += self.writer.ideal_bits - before
-        emitted = self.writer.position[0]
-        if step + 1 == self._header.steps or emitted - self._checked_words >= CHECK_INTERVAL_WORDS:
+        self._completed(step + 1)
+
+    def send_pixels(self, step: int) -> None:
+        """One step of the tail."""
+        if self._pixels is None:
+            self._pixels = PixelState(load_tail(), self.state, self.header.height, self.header.width)
+        before = self.writer.ideal_bits
+        self._pixels.send(self.writer, self._picture, step - self.header.steps)
+        self.cell_bits += self.writer.ideal_bits - before
+        self._completed(step + 1)
+
+    def _completed(self, steps: int) -> None:
+        """So many steps are complete; a check value may follow."""
+        last = steps in (self.header.steps, self.header.total_steps)
+        if last or self.writer.position[0] - self._checked_words >= CHECK_INTERVAL_WORDS:
             self.writer.encode(CHECK_TABLE, np.zeros(2, np.int64), self.state.check_bytes)
             self._checked_words = self.writer.position[0]
 
     def finish(self) -> bytes:
         """The file."""
         payload = self.writer.getvalue()
-        return container.pack(self._header._replace(payload_bytes=len(payload))) + payload
+        return container.pack(self.header._replace(payload_bytes=len(payload))) + payload
+
+
+def _steps(model: ProgressiveModel, tau: float | None, lossless: bool) -> int:
+    """How many steps to send, those of a tail apart."""
+    if lossless:
+        if not isinstance(model, Model):
+            raise ValueError("lossless coding needs a model of the nested process")
+        if tau is None:
+            return load_tail().steps(model)
+    return steps_until(tau or 0.0, model.steps)
 
 
 def _encode_together(
     pictures: Sequence[np.ndarray],
-    tau: float,
+    tau: float | None,
     model: ProgressiveModel | None,
     seed: int,
+    lossless: bool,
     on_step: Callable[[list[_Sender]], object] = lambda _: None,
 ) -> list[bytes]:
     """Algorithm 1 for pictures of one size."""
     model = model or load_model()
-    steps = steps_until(tau, model.steps)
-    senders = [_Sender(picture, model, steps, seed) for picture in pictures]
+    steps = _steps(model, tau, lossless)
+    senders = [_Sender(picture, model, steps, seed, lossless) for picture in pictures]
     for step in range(steps):
         model.refer([sender.state for sender in senders], step)
         for sender in senders:
             sender.send(step)
+        on_step(senders)
+    for step in range(steps, senders[0].header.total_steps):
+        for sender in senders:
+            sender.send_pixels(step)
         on_step(senders)
     return [sender.finish() for sender in senders]
 
 
 def encode(
     x,
-    tau: float = 0.0,
+    tau: float | None = None,
     *,
+    lossless: bool = False,
     model: ProgressiveModel | None = None,
     seed: int = 0,
     on_step: Callable[[], object] = lambda: None,
@@ -118,7 +151,9 @@ def encode(
 
     Args:
       x: uint8 (H, W, 3), numpy or JAX.
-      tau: end-of-transmission time in [0, 1]: 1 sends nothing but the header, 0 sends every step.
+      tau: end-of-transmission time in [0, 1]: 1 sends nothing but the header, 0 sends every step. By default 0, or,
+        with `lossless`, the time that makes the whole stream shortest.
+      lossless: whether a tail follows that makes the decoded picture the very same (uqdm.lossless).
       model: what to encode with; by default `load_model("photo")`.
       seed: names the common randomness, in [0, 2^32); it is stored in the header.
       on_step: called after every step, to show progress.
@@ -129,11 +164,11 @@ def encode(
     Raises:
       ValueError: x is no such picture, or tau or seed is out of range.
     """
-    return _encode_together([_as_picture(x)], tau, model, seed, lambda _: on_step())[0]
+    return _encode_together([_as_picture(x)], tau, model, seed, lossless, lambda _: on_step())[0]
 
 
 def encode_with_costs(
-    x, tau: float = 0.0, *, model: ProgressiveModel | None = None, seed: int = 0
+    x, tau: float | None = None, *, lossless: bool = False, model: ProgressiveModel | None = None, seed: int = 0
 ) -> tuple[bytes, list[StepCost]]:
     """As `encode`, and what every step cost (the first entry is the bare header)."""
     ends = [(0.0, Writer().position)]
@@ -141,13 +176,18 @@ def encode_with_costs(
     def note(senders: list[_Sender]) -> None:
         ends.append((senders[0].cell_bits, senders[0].writer.position))
 
-    (data,) = _encode_together([_as_picture(x)], tau, model, seed, note)
+    (data,) = _encode_together([_as_picture(x)], tau, model, seed, lossless, note)
     _, start = container.unpack(data)
     return data, [StepCost(bits, start + determining_bytes(data[start:], end)) for bits, end in ends]
 
 
 def encode_batch(
-    pictures: Iterable, tau: float = 0.0, *, model: ProgressiveModel | None = None, seed: int = 0
+    pictures: Iterable,
+    tau: float | None = None,
+    *,
+    lossless: bool = False,
+    model: ProgressiveModel | None = None,
+    seed: int = 0,
 ) -> list[bytes]:
     """Encodes pictures of any sizes, one stream each and the same as `encode` gives.
 
@@ -156,7 +196,7 @@ def encode_batch(
     checked = [_as_picture(x) for x in pictures]
     streams: list[bytes] = [b""] * len(checked)
     for places in _alike([picture.shape for picture in checked]):
-        together = _encode_together([checked[i] for i in places], tau, model, seed)
+        together = _encode_together([checked[i] for i in places], tau, model, seed, lossless)
         for i, stream in zip(places, together, strict=True):
             streams[i] = stream
     return streams
@@ -239,12 +279,12 @@ def previews(data: bytes | Iterable[bytes], *, model: ProgressiveModel | None = 
                 if len(received) >= 64:
                     raise
                 continue
-            yield Preview(decoder.picture(), 0, decoder.header.steps, decoder.needed_bytes)
+            yield Preview(decoder.picture(), 0, decoder.header.total_steps, decoder.needed_bytes)
         else:
             decoder.feed(bytes(piece))
         while decoder.advance():
-            yield Preview(decoder.picture(), decoder.step, decoder.header.steps, decoder.needed_bytes)
+            yield Preview(decoder.picture(), decoder.step, decoder.header.total_steps, decoder.needed_bytes)
     if decoder is None:
         Decoder(received, model=model)
-    elif decoder.state.begun:
-        yield Preview(decoder.picture(), decoder.step, decoder.header.steps, decoder.file_bytes)
+    elif decoder.begun:
+        yield Preview(decoder.picture(), decoder.step, decoder.header.total_steps, decoder.file_bytes)

@@ -2,12 +2,13 @@
 
     offset  bytes  content
     0       3      8F 55 51 (the last two are "UQ")
-    3       1      version of the format, 2
+    3       1      version of the format, 2; with the flag 80 (hexadecimal) added if a lossless tail follows the steps
     4       4      model id: the first bytes of the SHA-256 that `uqdm.model` defines
     8       1-3    width in pixels            } variable-length integers: seven bits a byte, least
             1-3    height in pixels           } significant first, the top bit set on all but the last
             1-5    seed of the common randomness
             1      number of steps sent, 0 to 255
+            0, 4   with the flag: tail id, the first bytes of the SHA-256 that `uqdm.lossless` defines
             1-5    length of the payload in bytes
             2      CRC-16 of all bytes before (CCITT: polynomial 1021, start FFFF), most significant byte first
 
@@ -20,11 +21,15 @@ from typing import NamedTuple
 
 from uqdm.errors import FormatError
 
-__all__ = ["MAX_PIXELS", "VERSION", "Header", "check_size", "describe", "pack", "unpack"]
+__all__ = ["MAX_PIXELS", "TAIL_STEPS", "VERSION", "Header", "check_size", "describe", "pack", "unpack"]
 
 MAGIC = b"\x8fUQ"
 VERSION = 2
-MODEL_ID_BYTES = 4
+LOSSLESS = 0x80
+"""Flag: a tail that makes the picture exact follows the steps. (Readers that know no tails see an unknown version.)"""
+MODEL_ID_BYTES = TAIL_ID_BYTES = 4
+TAIL_STEPS = 4
+"""Steps of a lossless tail."""
 MAX_PIXELS = 2**26
 """Largest picture that is accepted, width times height."""
 _MAX_SIDE = 2**16 - 1
@@ -38,9 +43,21 @@ class Header(NamedTuple):
     height: int
     seed: int
     steps: int
-    """Steps of Algorithm 1 in the payload."""
+    """Steps of Algorithm 1 in the payload, without those of a tail."""
     payload_bytes: int
     """Length of the whole payload, also where the file has been truncated."""
+    tail_id: bytes = b""
+    """Of the lossless tail; empty if there is none."""
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the whole stream decodes to the very picture that was encoded."""
+        return bool(self.tail_id)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of Algorithm 1 and of the tail."""
+        return self.steps + TAIL_STEPS * self.lossless
 
 
 def check_size(width: int, height: int) -> None:
@@ -55,9 +72,11 @@ def pack(header: Header) -> bytes:
     check_size(header.width, header.height)
     if len(header.model_id) != MODEL_ID_BYTES or not 0 <= header.steps <= 255 or not 0 <= header.seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32) and steps in [0, 255], got {header.seed} and {header.steps}")
-    body = MAGIC + bytes([VERSION]) + header.model_id
+    if len(header.tail_id) not in (0, TAIL_ID_BYTES):
+        raise ValueError(f"tail_id must have {TAIL_ID_BYTES} bytes, or none, got {len(header.tail_id)}")
+    body = MAGIC + bytes([VERSION | LOSSLESS * header.lossless]) + header.model_id
     body += _varint(header.width) + _varint(header.height) + _varint(header.seed)
-    body += bytes([header.steps]) + _varint(header.payload_bytes)
+    body += bytes([header.steps]) + header.tail_id + _varint(header.payload_bytes)
     return body + _crc(body)
 
 
@@ -74,7 +93,7 @@ def unpack(data: bytes) -> tuple[Header, int]:
         raise FormatError("the file is empty")
     if data[:3] != MAGIC[: len(data)]:
         raise FormatError("not a uqdm stream (it does not begin with 8F 55 51)")
-    if len(data) > 3 and data[3] != VERSION:
+    if len(data) > 3 and data[3] not in (VERSION, VERSION | LOSSLESS):
         raise FormatError(f"format version {data[3]} is unknown here (this program reads version {VERSION})")
     try:
         model_id, at = bytes(data[4:8]), 8
@@ -82,6 +101,8 @@ def unpack(data: bytes) -> tuple[Header, int]:
         height, at = _read_varint(data, at)
         seed, at = _read_varint(data, at)
         steps, at = data[at], at + 1
+        tail_bytes = TAIL_ID_BYTES if data[3] & LOSSLESS else 0
+        tail_id, at = bytes(data[at : at + tail_bytes]), at + tail_bytes
         payload_bytes, at = _read_varint(data, at)
         if len(data) < at + 2:
             raise IndexError
@@ -90,15 +111,15 @@ def unpack(data: bytes) -> tuple[Header, int]:
     if bytes(data[at : at + 2]) != _crc(bytes(data[:at])):
         raise FormatError("the header is damaged (its checksum does not match)")
     check_size(width, height)
-    return Header(model_id, width, height, seed, steps, payload_bytes), at + 2
+    return Header(model_id, width, height, seed, steps, payload_bytes, tail_id), at + 2
 
 
 def describe(data: bytes) -> dict:
     """What the header says, without a model.
 
     Returns:
-      format_version, width, height, model_id (hex), seed, steps, header_bytes, file_bytes, complete_bytes (of the
-      stream before any truncation), complete, bpp (of the bytes at hand).
+      format_version, width, height, model_id (hex), lossless, seed, steps, header_bytes, file_bytes,
+      complete_bytes (of the stream before any truncation), complete, bpp (of the bytes at hand).
 
     Raises:
       FormatError: as `unpack`.
@@ -109,6 +130,7 @@ def describe(data: bytes) -> dict:
         "width": header.width,
         "height": header.height,
         "model_id": header.model_id.hex(),
+        "lossless": header.lossless,
         "seed": header.seed,
         "steps": header.steps,
         "header_bytes": start,

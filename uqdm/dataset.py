@@ -14,15 +14,16 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from uqdm.data import SUFFIXES, load_pictures, read_file
+from uqdm.data import SUFFIXES, read_file
 
 __all__ = ["Batches", "Source", "open_source"]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Pictures by number."""
 
@@ -123,7 +124,9 @@ def open_source(name: str) -> Source:
             return _Arrays([_unpacked(path)])
         except (OSError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is no archive of pictures: {error}") from None
-    return _Arrays([np.stack(load_pictures(path))])
+    if not path.is_file():
+        raise ValueError(f"no pictures in {path}: there is no such file or folder")
+    return _Files([path])
 
 
 class Batches:

@@ -8,6 +8,8 @@ from channel_sim.entropy import ProbabilityTable, Reader, determining_bytes
 from uqdm import container
 from uqdm.errors import DamagedStreamError, ModelMismatchError
 from uqdm.library import load_model
+from uqdm.lossless import PixelState, load_tail
+from uqdm.model import Model
 from uqdm.state import ProgressiveModel
 
 __all__ = ["CHECK_INTERVAL_WORDS", "CHECK_TABLE", "Decoder", "check_against"]
@@ -25,7 +27,8 @@ class Decoder:
       header: of the stream.
       model: what it was made with.
       state: what is known.
-      step: complete steps so far.
+      step: complete steps so far, those of a lossless tail included.
+      pixels: what is known of pixels, once a lossless tail has begun.
     """
 
     def __init__(self, data: bytes, *, model: ProgressiveModel | None = None):
@@ -36,6 +39,13 @@ class Decoder:
                 f"the stream was made with model {self.header.model_id.hex()}, but this is model {self.model.name!r} "
                 f"({self.model.id[: container.MODEL_ID_BYTES].hex()}): give the one it was made with"
             )
+        if self.header.lossless and load_tail().id[: container.TAIL_ID_BYTES] != self.header.tail_id:
+            raise ModelMismatchError(
+                f"the stream ends in a lossless tail of id {self.header.tail_id.hex()}, but this program has "
+                f"{load_tail().id[: container.TAIL_ID_BYTES].hex()}: decode it with the version that made it"
+            )
+        if self.header.lossless and not isinstance(self.model, Model):
+            raise DamagedStreamError("only models of the nested process have lossless tails", step=0, good_bytes=start)
         if self.header.steps > self.model.steps:
             what = f"the header names {self.header.steps} steps, the model has {self.model.steps}"
             raise DamagedStreamError(what, step=0, good_bytes=start)
@@ -47,6 +57,8 @@ class Decoder:
         self._check_due = False
         self.step = 0
         self._referred_step = -1
+        self.pixels: PixelState | None = None
+        self._pixels_begun = False
         self._verified = 0, start
 
     def feed(self, data: bytes) -> None:
@@ -69,6 +81,11 @@ class Decoder:
         """Whether all bytes of the stream have arrived."""
         return len(self._payload) == self.header.payload_bytes
 
+    @property
+    def begun(self) -> bool:
+        """Whether something is known of the next step."""
+        return self.state.begun or self._pixels_begun
+
     def referred(self) -> None:
         """Says that the references of the next step have been taken already (ProgressiveModel.refer)."""
         self._referred_step = self.step
@@ -81,8 +98,10 @@ class Decoder:
         Raises:
           DamagedStreamError: the stream contradicts itself.
         """
-        if not self._check() or self.step == self.header.steps:
+        if not self._check() or self.step == self.header.total_steps:
             return False
+        if self.step >= self.header.steps:
+            return self._advance_tail()
         if self._referred_step != self.step:
             self.model.refer([self.state], self.step)
             self._referred_step = self.step
@@ -94,12 +113,34 @@ class Decoder:
         if not complete:
             self._missing(mark)
             return False
+        self._completed()
+        return True
+
+    def _advance_tail(self) -> bool:
+        """`advance` for a class of pixels (uqdm.lossless)."""
+        if self.pixels is None:
+            self.pixels = PixelState(load_tail(), self.state, self.header.height, self.header.width)
+        mark, crc = self._reader.mark(), self.state.crc
+        try:
+            complete = self.pixels.receive(self._reader, self.step - self.header.steps)
+        except OverflowError:
+            raise self._damaged() from None
+        self._pixels_begun = not complete
+        if not complete:
+            self.state.crc = crc
+            self._missing(mark)
+            return False
+        self._completed()
+        return True
+
+    def _completed(self) -> None:
+        """A step is complete; the sender's check value may follow."""
         self.step += 1
         self._check_due = (
-            self.step == self.header.steps or self._reader.position[0] - self._checked_words >= CHECK_INTERVAL_WORDS
+            self.step in (self.header.steps, self.header.total_steps)
+            or self._reader.position[0] - self._checked_words >= CHECK_INTERVAL_WORDS
         )
         self._check()
-        return True
 
     def _check(self) -> bool:
         """Mirror image of the sender's check values; whether none is missing."""
@@ -124,14 +165,14 @@ class Decoder:
         self._reader.reset(mark)
 
     def _damaged(self) -> DamagedStreamError:
-        where = f"at or before byte {self.needed_bytes}, step {self.step} of {self.header.steps}"
+        where = f"at or before byte {self.needed_bytes}, step {self.step} of {self.header.total_steps}"
         step, good = self._verified
         good_part = f"its first {good} bytes are verified (step {step})"
         return DamagedStreamError(f"the stream is damaged {where}: {good_part}", step=step, good_bytes=good)
 
     def picture(self) -> np.ndarray:
         """The picture that all bytes so far determine, uint8 (H, W, 3)."""
-        return self.state.picture(self.step)
+        return self.reconstruct("denoise", None, 0)
 
     def check_method(self, method: str, remaining_steps: int | None) -> None:
         """Raises ValueError where `reconstruct` cannot do what is asked."""
@@ -143,11 +184,16 @@ class Decoder:
     def reconstruct(self, method: str, remaining_steps: int | None, seed: int) -> np.ndarray:
         """The picture, with what is missing filled in (uqdm.codec.decode), uint8 (H, W, 3)."""
         self.check_method(method, remaining_steps)
-        return self.state.reconstruct(self.step, method, remaining_steps, seed)
+        if self.pixels is None:
+            return self.state.reconstruct(self.step, method, remaining_steps, seed)
+        if self.pixels.determined.all():
+            return np.array(self.pixels.known)
+        shown = self.state.reconstruct(self.header.steps, method, remaining_steps, seed)
+        return np.where(self.pixels.determined, self.pixels.known, shown)
 
 
 def check_against(data: bytes, picture: np.ndarray, *, model: ProgressiveModel | None = None) -> None:
-    """Decodes a stream or a prefix of one, and makes sure that its state is one of a picture.
+    """Decodes a stream or a prefix of one, and makes sure that its state, and the pixels of its tail, are a picture's.
 
     Args:
       data: the bytes.
@@ -160,5 +206,8 @@ def check_against(data: bytes, picture: np.ndarray, *, model: ProgressiveModel |
     decoder = Decoder(data, model=model)
     while decoder.advance():
         pass
-    if not decoder.state.agrees_with(picture, decoder.step):
-        raise DamagedStreamError("what was decoded is of another picture", step=decoder.step, good_bytes=0)
+    step = min(decoder.step, decoder.header.steps)
+    if not decoder.state.agrees_with(picture, step):
+        raise DamagedStreamError("what was decoded is of another picture", step=step, good_bytes=0)
+    if decoder.pixels is not None and (decoder.pixels.known != picture)[decoder.pixels.determined].any():
+        raise DamagedStreamError("a pixel is not what was encoded", step=step, good_bytes=0)

@@ -152,7 +152,7 @@ class DiffusionLoss:
         ]
         last = jnp.clip(states[-1] / diffusion.alpha(self._gammas(parameters)[-1]), -1.0, 1.0)
         shown = diffusion.pixels_of(last).astype(jnp.float32)
-        errors = [error for _, error in each] + [jnp.square(shown - pictures).mean((1, 2, 3))]
+        errors = [error for _, error in each] + [jnp.square(shown - jnp.asarray(pictures, jnp.float32)).mean((1, 2, 3))]
         psnr = 10 * jnp.log10(255.0**2 / jnp.maximum(jnp.stack(errors, -1), 1e-4))
         rates = jnp.stack([bits for bits, _ in each], -1) / pixels
         return rates, psnr, self.rest_bits(parameters, pictures, states[-1]) / pixels

@@ -1,8 +1,8 @@
 """Is this machine fit to exchange streams with others? What `uqdm doctor` looks at.
 
-Streams mean the same everywhere if integers are computed as integers (docs/format.md). Four things are tried on the
+Streams mean the same everywhere if integers are computed as integers (docs/format.md). These things are tried on the
 default backend: convolutions against 64-bit integers, elementwise arithmetic against stored results, the network of
-the shipped model on a stored state, and the decoding of a stored stream.
+the shipped model on a stored state, and the decoding of a stored stream; then the same for the lossless tail.
 """
 
 import hashlib
@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uqdm import convolution, integer
+from uqdm import convolution, integer, pixel_network
+from uqdm.codec import decode
 from uqdm.decoder import Decoder
 from uqdm.library import load_model
+from uqdm.lossless import Tail, load_tail
 from uqdm.model import Model
 
 __all__ = ["Finding", "examine", "facts"]
@@ -74,6 +76,21 @@ def stream(model: Model, data: bytes) -> str:
     return digest(decoder.state.midpoint)
 
 
+def tail_network(tail: Tail) -> str:
+    """Digest of the outputs of a tail's networks for made-up features of 9 x 11 quads."""
+    rng = np.random.Generator(np.random.Philox(8))
+    outputs = []
+    for rows in tail.rows:
+        features = (rng.integers(-127, 128, (1, 9, 11, 45)) >> rng.integers(0, 6)).astype(np.int8)
+        outputs += pixel_network.evaluate(rows, features, convolution=convolution.proven_convolution())
+    return digest(*(np.asarray(output) for output in outputs))
+
+
+def pixels(model: Model, data: bytes) -> str:
+    """Digest of the picture that a lossless stream decodes to, prediction and all in integers."""
+    return digest(decode(data, model=model))
+
+
 def examine() -> Iterator[Finding]:
     """All trials, one after the other."""
     chosen = convolution.proven_convolution()
@@ -96,3 +113,7 @@ def examine() -> Iterator[Finding]:
     yield compared("model file", model.id.hex(), stored["model"])
     yield compared("network", network(model), stored["network"])
     yield compared("stored stream", stream(model, bytes.fromhex(stored["stream"])), stored["state"])
+    stored = json.loads((folder / "tail.json").read_text())
+    yield compared("tail file", load_tail().id.hex(), stored["tail"])
+    yield compared("tail's network", tail_network(load_tail()), stored["network"])
+    yield compared("stored lossless stream", pixels(model, bytes.fromhex(stored["stream"])), stored["pixels"])

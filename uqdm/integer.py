@@ -53,7 +53,7 @@ from uqdm.network import (
     weighted_sum,
 )
 
-__all__ = ["Bands", "check", "evaluate", "from_parameters", "kernels_of", "rows_of_step"]
+__all__ = ["Bands", "check", "evaluate", "from_parameters", "kernels_of", "rescaling", "rows_of_step"]
 
 OUTPUT_BITS = 6
 """Fractional bits of outputs."""
@@ -70,7 +70,7 @@ Bands = range
 """Indices of neighbouring bands, coarsest first."""
 
 
-def _rescaling(real: np.ndarray, largest: np.ndarray | int, bias: np.ndarray | float = 0.0) -> dict[str, np.ndarray]:
+def rescaling(real: np.ndarray, largest: np.ndarray | int, bias: np.ndarray | float = 0.0) -> dict[str, np.ndarray]:
     """M, B and s of Eq. 1 for |x| <= largest; `bias` may have axes in front of those of `real`."""
     real, bias = np.asarray(real, np.float64), np.asarray(bias, np.float64)
     extra = tuple(range(max(0, bias.ndim - real.ndim)))
@@ -116,33 +116,33 @@ def from_parameters(config: NetworkConfig, parameters: Parameters) -> dict[str, 
         return step.reshape(-1), np.abs(steps.astype(np.int64)).sum((0, 1, 2)) * largest_input
 
     step, largest = kernel("entry", p["entry"]["kernel"], INPUT_LIMIT)
-    put("entry", _rescaling(step / INPUT_UNITS * 2**_STREAM_BITS, largest, p["entry_bias"] * 2**_STREAM_BITS))
+    put("entry", rescaling(step / INPUT_UNITS * 2**_STREAM_BITS, largest, p["entry_bias"] * 2**_STREAM_BITS))
     for i in range(config.blocks):
         before, inside = ceiling[2 * i], ceiling[2 * i + 1]
         gain = p["gains"][i] / before * (ACTIVATION_LIMIT / 2**_STREAM_BITS)
-        put(f"activation_{i}", _rescaling(gain, _STREAM_LIMIT))
+        put(f"activation_{i}", rescaling(gain, _STREAM_LIMIT))
         step, largest = kernel(f"first_{i}", p[f"first_{i}"]["kernel"], ACTIVATION_LIMIT)
-        put(f"first_{i}", _rescaling(step * before / inside, largest, p["biases"][i] / inside * ACTIVATION_LIMIT))
+        put(f"first_{i}", rescaling(step * before / inside, largest, p["biases"][i] / inside * ACTIVATION_LIMIT))
         step, largest = kernel(f"second_{i}", p[f"second_{i}"]["kernel"], ACTIVATION_LIMIT)
-        put(f"second_{i}", _rescaling(step * inside / ACTIVATION_LIMIT * 2**_STREAM_BITS, largest))
-    put("hidden", _rescaling(np.full(config.width, ACTIVATION_LIMIT / 2**_STREAM_BITS / ceiling[-1]), _STREAM_LIMIT))
+        put(f"second_{i}", rescaling(step * inside / ACTIVATION_LIMIT * 2**_STREAM_BITS, largest))
+    put("hidden", rescaling(np.full(config.width, ACTIVATION_LIMIT / 2**_STREAM_BITS / ceiling[-1]), _STREAM_LIMIT))
 
     step, largest = kernel("reference_head", p["reference_head"]["kernel"], ACTIVATION_LIMIT)
     unit = 2**OUTPUT_BITS
     gain, bias = (p[f"reference_{name}"][..., kind].reshape(-1, 2 * config.channels) for name in ("gain", "bias"))
-    put("reference_head", _rescaling(step * gain * (ceiling[-1] / ACTIVATION_LIMIT * unit), largest, bias * unit))
+    put("reference_head", rescaling(step * gain * (ceiling[-1] / ACTIVATION_LIMIT * unit), largest, bias * unit))
 
     for i, local in enumerate(p["local_ceilings"]):
         step, largest = kernel(f"local_first_{i}", p[f"local_first_{i}"]["kernel"], VALUE_LIMIT)
         biases = p["local_biases"][i] * ACTIVATION_LIMIT
         put(
             f"local_first_{i}",
-            _rescaling(step / INPUT_UNITS * ACTIVATION_LIMIT / local[0], largest, biases[0] / local[0]),
+            rescaling(step / INPUT_UNITS * ACTIVATION_LIMIT / local[0], largest, biases[0] / local[0]),
         )
         step, largest = kernel(f"local_second_{i}", p[f"local_second_{i}"]["kernel"], ACTIVATION_LIMIT)
-        put(f"local_second_{i}", _rescaling(step * local[0] / local[1], largest, biases[1] / local[1]))
+        put(f"local_second_{i}", rescaling(step * local[0] / local[1], largest, biases[1] / local[1]))
         step, largest = kernel(f"local_head_{i}", p[f"local_head_{i}"]["kernel"], ACTIVATION_LIMIT)
-        put(f"local_head_{i}", _rescaling(step * p["local_gains"][i] * (local[1] / ACTIVATION_LIMIT * unit), largest))
+        put(f"local_head_{i}", rescaling(step * p["local_gains"][i] * (local[1] / ACTIVATION_LIMIT * unit), largest))
 
     def fixed(values, bits, limit=2**15 - 1):
         return np.clip(np.rint(values * 2.0**bits), -limit, limit).astype(np.int16 if limit < 2**15 else np.int32)

@@ -15,7 +15,7 @@ and the model id is the identity of them all. What a stream means is decided by 
 integer/ alone; the rest shapes previews.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from uqdm.process import TICKS, LevelTables, prior_of_levels
 from uqdm.schedule import Schedule, phase_classes
 from uqdm.transform import analysis, synthesis
 
-__all__ = ["Model"]
+__all__ = ["Model", "in_strips"]
 
 _FORMAT = 2
 _STRIP_CELLS = 2**14
@@ -262,7 +262,7 @@ class Model:
             )
             return tuple(np.asarray(output) for output in outputs)
 
-        location, log2_scale = _in_strips(evaluate, self._halo, units, classes)
+        location, log2_scale = in_strips(evaluate, self._halo, units, classes)
         return location, log2_scale, channel_range(bands)[0]
 
     @property
@@ -288,7 +288,7 @@ class Model:
             return (np.asarray(outputs),)
 
         classes = phase_classes(*units.shape[:2])
-        (coefficients,) = _in_strips(evaluate, self._halo, units[None], midpoint[None], shift[None], classes)
+        (coefficients,) = in_strips(evaluate, self._halo, units[None], midpoint[None], shift[None], classes)
         return coefficients[0]
 
     def ticks(self, pixels: np.ndarray) -> np.ndarray:
@@ -300,16 +300,19 @@ class Model:
         return np.asarray(_picture(self.block, jnp.asarray(coefficients)))
 
 
-def _in_strips(evaluate, halo: int, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Evaluates something local on rows of blocks, a few at a time and all strips of one height.
+def in_strips(
+    evaluate: Callable[..., tuple[np.ndarray, ...]], halo: int, *arrays: np.ndarray, cells: int = _STRIP_CELLS
+) -> tuple[np.ndarray, ...]:
+    """Evaluates something local on rows of a grid, a few at a time and all strips of one height.
 
     Args:
       evaluate: takes the arrays, cut to some of their rows, and gives arrays (n, rows, ...).
       halo: rows on both sides that a row's result depends on.
       *arrays: (n, h, w, ...), the last one (h, w).
+      cells: of the grid in one strip, about.
     """
     n, height, width = arrays[0].shape[:3]
-    rows = max(4 * halo, 2 * (_STRIP_CELLS // (2 * n * width)))
+    rows = max(4 * halo, 2 * (cells // (2 * n * width)))
     if rows >= height:
         return evaluate(*arrays)
     pieces, done = [], 0

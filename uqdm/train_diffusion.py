@@ -179,7 +179,8 @@ class DiffusionTrainer:
 
         updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.parameters)
         parameters: Any = optax.apply_updates(state.parameters, updates)
-        decay = jnp.minimum(recipe.ema, (1.0 + state.step) / (10.0 + state.step))
+        done = state.step.astype(jnp.float32)
+        decay = jnp.minimum(recipe.ema, (1.0 + done) / (10.0 + done))
         average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters)
         metrics |= {"gradient_norm": optax.global_norm(gradients), "gamma_min": parameters["gamma_min"]}
         return TrainState(parameters, average, optimizer, state.step + 1), metrics

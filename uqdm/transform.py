@@ -19,7 +19,7 @@ never what a symbol means, and may be evaluated in floating point.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -151,8 +151,8 @@ def pack(bands: list[Array], block: int) -> Array:
     return jnp.concatenate(parts, axis=-1)
 
 
-def unpack(coefficients: Array, block: int) -> list[Array]:
-    """Mirror image of `pack`."""
+def unpack(coefficients: Any, block: int) -> list[Any]:
+    """Mirror image of `pack`; of numpy arrays, too."""
     n, rows, columns, _ = coefficients.shape
     bands, start = [coefficients[..., :3]], 3
     for index in range(_octaves(block)):
