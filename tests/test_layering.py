@@ -85,6 +85,7 @@ MAY_IMPORT = {
         "uqdm.errors",
         "uqdm.library",
         "uqdm.lossless",
+        "uqdm.model",
         "uqdm.state",
     },
     "uqdm.codec": {

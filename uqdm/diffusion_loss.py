@@ -68,11 +68,11 @@ class DiffusionLoss:
         """The schedule that was learned."""
         return NoiseSchedule(gamma_min=float(parameters["gamma_min"]), gamma_max=self.gamma_max)
 
-    def _gammas(self, parameters: dict) -> Float[Array, " T"]:
+    def _gammas(self, parameters: dict) -> Float[Array, " t"]:
         span = self.gamma_max - parameters["gamma_min"]
         return self.gamma_max - span * jnp.arange(self.steps + 1, dtype=jnp.float32) / self.steps
 
-    def states(self, parameters: dict, x: Array, key: PRNGKeyArray) -> Float[Array, "T n h w 3"]:
+    def states(self, parameters: dict, x: Array, key: PRNGKeyArray) -> Float[Array, "t n h w 3"]:
         """z at all steps + 1 times, drawn from the forward process."""
         gammas = self._gammas(parameters)
         if self.process == "gaussian":
@@ -136,7 +136,7 @@ class DiffusionLoss:
 
     def progression(
         self, parameters: dict, pictures: UInt8[Array | np.ndarray, "n h w 3"], key: PRNGKeyArray
-    ) -> tuple[Float[Array, "n T"], Float[Array, "n T"], Float[Array, " n"]]:
+    ) -> tuple[Float[Array, "n T"], Float[Array, "n t"], Float[Array, " n"]]:
         """Every step's cost and every state's PSNR.
 
         Returns:

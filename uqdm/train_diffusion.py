@@ -182,7 +182,7 @@ class DiffusionTrainer:
         done = state.step.astype(jnp.float32)
         decay = jnp.minimum(recipe.ema, (1.0 + done) / (10.0 + done))
         average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters)
-        metrics |= {"gradient_norm": optax.global_norm(gradients), "gamma_min": parameters["gamma_min"]}
+        metrics |= {"gradient_norm": optax.tree.norm(gradients), "gamma_min": parameters["gamma_min"]}
         return TrainState(parameters, average, optimizer, state.step + 1), metrics
 
     @property
