@@ -286,3 +286,33 @@ def test_a_checkpoint_is_imported_from_the_command_line(folder, tmp_path, capsys
     assert main(["import-checkpoint", *arguments[:1], arguments[0], str(tmp_path / "x.npz")]) == 2
     assert "no published UQDM model" in capsys.readouterr().err
     assert not (tmp_path / "x.npz").exists()
+
+
+def test_the_gaussian_process_is_sent_by_simulating_gaussian_channels(tmp_path):
+    """DiffC: any prefix decodes, and the last state has the forward process's law."""
+    config = unet.UNetConfig(width=8, levels=2, norm_groups=4, learned_scale=False)
+    noise = diffusion.NoiseSchedule(gamma_min=-9.0, gamma_max=6.0)
+    parameters = unet.init(config, jax.random.key(0))
+    model = DiffusionModel.from_training(
+        process="gaussian", noise=noise, steps=4, network=config, parameters=parameters
+    )
+    picture = make_picture(24, 16)
+    data, costs = encode_with_costs(picture, model=model)
+    quality = [psnr_db(picture, p.picture) for p in uqdm.previews(data, model=model)]
+    assert quality[-1] > 41
+    for cost in costs:
+        assert cost.file_bytes <= 1.003 * cost.ideal_bits / 8 + 24
+    cut = uqdm.decode(data[: (costs[2].file_bytes + costs[3].file_bytes) // 2], model=model)
+    assert psnr_db(picture, cut) == pytest.approx(quality[2])
+    decoder = Decoder(data, model=model)
+    while decoder.advance():
+        pass
+    gamma = model.gammas[-1]
+    noise = (decoder.state.z - diffusion.alpha(gamma) * diffusion.values_of(picture)) / diffusion.sigma(gamma)
+    assert abs(float(noise.mean())) < 4 / noise.size**0.5
+    assert float(noise.std()) == pytest.approx(1.0, abs=4 / (2 * noise.size) ** 0.5)
+    wrong = DiffusionModel.from_training(
+        process="gaussian", noise=model.noise, steps=4, network=unet.UNetConfig(width=8), parameters={}
+    )
+    with pytest.raises(ValueError, match="learned-scale False"):
+        uqdm.encode(picture, model=wrong)

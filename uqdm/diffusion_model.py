@@ -164,7 +164,8 @@ class DiffusionModel:
 
     def expect(self, z: np.ndarray, gamma_t: float, gamma_s: float) -> Expectation:
         """What the network says of one noisy picture z_t (H, W, 3) and of the step from t to s."""
-        static = (self.network, bool(self._config["forward_kernel_scale"]))
+        # The Gaussian process simulates channels of equal covariance.
+        static = (self.network, self.process == "uniform" and self._config["forward_kernel_scale"])
         outputs = _expect(static, self._on_device, jnp.asarray(z)[None], jnp.float32(gamma_t), jnp.float32(gamma_s))
         unclipped, mean, std = (np.asarray(output[0]) for output in outputs)
         return Expectation(unclipped, Moments(mean, std))
@@ -173,10 +174,13 @@ class DiffusionModel:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3).
 
         Raises:
-          ValueError: this process cannot be coded: one-shot simulation of Gaussian channels is not part of the codec.
+          ValueError: it is a Gaussian model whose references have other deviations than their targets.
         """
-        if self.process != "uniform":
-            raise ValueError("only models of the uniform process can be encoded with: this one is Gaussian")
+        if self.process == "gaussian" and self.network.learned_scale:
+            raise ValueError(
+                "this Gaussian model cannot encode, since its references have not their targets' standard deviation: "
+                "train it with --recipe.network.learned-scale False"
+            )
         return DiffusionState(self, height, width, seed, picture)
 
     def refer(self, states: Sequence[DiffusionState], step: int) -> None:

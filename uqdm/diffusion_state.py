@@ -1,10 +1,13 @@
-"""The state of the uniform process (UQDM): z_t, shared by sender and receiver.
+"""The state of the uniform (UQDM) and the Gaussian process (DiffC): z_t, shared by sender and receiver.
 
-z_1 is drawn from the common randomness (review, Section IV-B: the first channel simulation is skipped). A step
-simulates the uniform posterior of `uqdm.diffusion` by dithered quantization (channel_sim.dither): the lattice of width
-Delta has a shift from the common randomness and does not depend on the network, so z_s is a function of integers and
-the seed, and the network only decides what they cost. (The published code centres the lattice on the network's mean:
-the law is the same, but every rounding error of the network goes into the state.)
+z_1 is drawn from the common randomness (review, Section IV-B: the first channel simulation is skipped).
+
+A step of the uniform process simulates the uniform posterior of `uqdm.diffusion` by dithered quantization
+(channel_sim.dither): the lattice of width Delta has a shift from the common randomness and does not depend on the
+network, so z_s is a function of integers and the seed, and the network only decides what they cost. (The published code
+centres the lattice on the network's mean: the law is the same, but every rounding error of the network goes into the
+state.) A step of the Gaussian process simulates its posterior by channel_sim.gaussian: in chunks, or by layers where
+these are cheaper, to a stated error.
 
 Previews denoise z_t. A step that is known in part tells of every m(z_t, x) = a z_t + b x that it lies in some interval;
 there psi is cut off, and x_hat moves by the distance between psi's mean and the mean of what is left of it, over b.
@@ -19,6 +22,7 @@ import numpy as np
 from channel_sim.channel import Gaussian, Logistic, Uniform
 from channel_sim.dither import DitheredQuantization
 from channel_sim.entropy import Reader, Sampler, Writer
+from channel_sim.gaussian import GaussianChannel
 from channel_sim.quantile import normals
 from channel_sim.randomness import SharedRandomness
 from uqdm import diffusion
@@ -81,23 +85,41 @@ class DiffusionState:
         return Logistic(mean, std * (3**0.5 / np.pi)) if self.model.logistic else Gaussian(mean, std)
 
     def send(self, writer: Writer, step: int) -> None:
-        """Sends a sample of the uniform posterior."""
+        """Sends a sample of the posterior."""
         assert self._source is not None, "only a state that was begun with a picture can send"
-        gamma_t, gamma_s = self.model.gammas[step : step + 2]
-        mean = np.asarray(diffusion.posterior(self.z, self._source, gamma_t, gamma_s).mean, np.float64)
-        channel = self._channel(step)
-        target = Uniform(mean.reshape(-1), channel.width)
-        self._update(channel.encode(writer, target, self._reference(), SharedRandomness(self.seed, step + 1)))
+        posterior = diffusion.posterior(self.z, self._source, *self.model.gammas[step : step + 2])
+        mean, shared = np.asarray(posterior.mean, np.float64).reshape(-1), SharedRandomness(self.seed, step + 1)
+        if self.model.process == "gaussian":
+            reference = self._gaussian_reference(step)
+            target = Gaussian(mean, reference.std)
+            self._update(GaussianChannel().encode(writer, target, reference, shared))
+        else:
+            channel = self._channel(step)
+            target = Uniform(mean, channel.width)
+            self._update(channel.encode(writer, target, self._reference(), shared))
 
     def receive(self, reader: Reader | Sampler, step: int) -> bool:
-        """Mirror image of `send`."""
-        channel, shared = self._channel(step), SharedRandomness(self.seed, step + 1)
-        sample, ends = channel.decode_prefix(reader, self._reference(), shared)
+        """Mirror image of `send`; of a Gaussian step that is cut nothing is kept."""
+        shared = SharedRandomness(self.seed, step + 1)
+        if self.model.process == "gaussian":
+            assert isinstance(reader, Reader), "the remaining steps are drawn by `reconstruct`"
+            try:
+                self._update(GaussianChannel().decode(reader, self._gaussian_reference(step), shared))
+            except EOFError:
+                return False
+            return True
+        sample, ends = self._channel(step).decode_prefix(reader, self._reference(), shared)
         if sample is None:
             self._known = ends
             return False
         self._update(sample)
         return True
+
+    def _gaussian_reference(self, step: int) -> Gaussian:
+        """The reference of the Gaussian process: the target's standard deviation, around the network's mean."""
+        assert self.expectation is not None, "the model must be asked before a step"
+        std = _width(*self.model.gammas[step : step + 2]) / 12**0.5
+        return Gaussian(np.asarray(self.expectation.reference.mean, np.float64).reshape(-1), std)
 
     def _update(self, sample: np.ndarray) -> None:
         self.z = sample.astype(np.float32).reshape(self.z.shape)
@@ -155,8 +177,9 @@ class DiffusionState:
                 z = diffusion.flow(z, expectation.unclipped, gamma_t, gamma_s)
             else:
                 width = _width(gamma_t, gamma_s)
-                own = jax.random.fold_in(key, i)
-                z = diffusion.sample_reference(expectation.reference, width, own, logistic=model.logistic)
+                own, uniform = jax.random.fold_in(key, i), model.process == "uniform"
+                logistic = model.logistic and uniform
+                z = diffusion.sample_reference(expectation.reference, width, own, logistic=logistic, uniform=uniform)
             z = np.asarray(z)
         height, width = self.size
         x = np.clip(z / np.asarray(diffusion.alpha(gammas[-1])), -1.0, 1.0)
