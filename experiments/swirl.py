@@ -188,8 +188,8 @@ def draw(costs: dict[str, list[float]], path: Path) -> None:
         "nested": "nested",
     }
     for (process, name), marker in zip(names.items(), "^so", strict=True):
-        left.plot(STEPS, costs[process], marker=marker)
-        left.annotate(name, (STEPS[-1], costs[process][-1]), xytext=(-4, 7), textcoords="offset points", ha="right")
+        left.plot(STEPS, costs[process], marker=marker, label=name)
+    left.legend(frameon=False)
     left.set(xscale="log", xticks=STEPS, xticklabels=STEPS, xlabel="steps", ylabel="bits per point")
     left.minorticks_off()
     left.set_title("Cost at equal final noise")
