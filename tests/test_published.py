@@ -195,6 +195,33 @@ def test_damage_is_reported(folding_model):
         uqdm.decode(bytes(data), model=folding_model)
 
 
+@pytest.mark.parametrize("process", ["uniform", "gaussian"])
+def test_mutated_streams_of_diffusion_models_end_in_a_picture_or_one_line(process):
+    config = unet.UNetConfig(width=8, norm_groups=4, heads=0, learned_scale=process == "uniform")
+    noise = diffusion.NoiseSchedule(gamma_min=-6.0, gamma_max=6.0)
+    weights = unet.init(config, jax.random.key(0))
+    model = DiffusionModel.from_training(process=process, noise=noise, steps=3, network=config, parameters=weights)
+    data, rng = uqdm.encode(make_picture(8, 8), model=model), np.random.default_rng(0)
+    damaged = 0
+    for _ in range(60):
+        mutated = bytearray(data)
+        mutated[rng.integers(18, len(data))] ^= 1 << rng.integers(8)
+        try:
+            uqdm.decode(bytes(mutated), model=model)
+        except uqdm.DamagedStreamError:
+            damaged += 1
+    assert damaged > 50
+
+
+def test_an_archive_that_is_no_model_is_refused(tmp_path):
+    np.savez(tmp_path / "odd.npz", config=np.frombuffer(b"{}", np.uint8))
+    with pytest.raises(ValueError, match="format None"):
+        uqdm.load_model(tmp_path / "odd.npz")
+    np.savez(tmp_path / "list.npz", config=np.frombuffer(b"[]", np.uint8))
+    with pytest.raises(ValueError, match="not a model file"):
+        uqdm.load_model(tmp_path / "list.npz")
+
+
 def test_the_mean_of_a_truncated_logistic_is_right():
     integrate, stats = pytest.importorskip("scipy.integrate"), pytest.importorskip("scipy.stats")
     density = stats.logistic(scale=3**0.5 / np.pi).pdf

@@ -55,7 +55,10 @@ def pack_config(config: dict[str, Any]) -> np.ndarray:
 
 def config_of(arrays: Arrays) -> dict[str, Any]:
     """Mirror image of `pack_config`, from the array of that name."""
-    return json.loads(arrays["config"].tobytes())
+    config = json.loads(arrays["config"].tobytes())
+    if not isinstance(config, dict):
+        raise ValueError("its configuration is no dictionary")
+    return config
 
 
 def under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:

@@ -93,7 +93,7 @@ class DiffusionModel:
           ValueError: the format is unknown.
         """
         model = cls(arrays=arrays)
-        if (known := model._config["format"]) != _FORMAT:
+        if (known := model._config.get("format")) != _FORMAT:
             raise ValueError(f"format {known} of diffusion models is unknown here (this program reads {_FORMAT})")
         return model
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DiffusionState", "Expectation"]
 
+_LARGEST = 64.0
+"""No state of the forward process, which has about unit variance, comes near this."""
+
 
 class Expectation(NamedTuple):
     """What the network says before a step."""
@@ -71,7 +74,6 @@ class DiffusionState:
         self.expectation: Expectation | None = None
         self._source = None if picture is None else self._values(picture)
         self._known: tuple[np.ndarray, np.ndarray] | None = None
-        self._final: np.ndarray | None = None
 
     def _values(self, picture: np.ndarray) -> np.ndarray:
         return np.asarray(diffusion.values_of(pad_to_blocks(picture, self.model.network.stride)))
@@ -122,8 +124,10 @@ class DiffusionState:
         return Gaussian(np.asarray(self.expectation.reference.mean, np.float64).reshape(-1), std)
 
     def _update(self, sample: np.ndarray) -> None:
+        if not np.abs(sample).max() < _LARGEST:
+            raise OverflowError("a state is larger than any picture's")
         self.z = sample.astype(np.float32).reshape(self.z.shape)
-        self.expectation = self._known = self._final = None
+        self.expectation = self._known = None
 
     @property
     def check_bytes(self) -> np.ndarray:

@@ -173,7 +173,7 @@ class Model:
           ValueError: the format is unknown, or the integer network is not exact.
         """
         model = cls(arrays=arrays)
-        if (known := model._config["format"]) != _FORMAT:
+        if (known := model._config.get("format")) != _FORMAT:
             raise ValueError(f"model format {known} is unknown here (this program reads {_FORMAT})")
         integer.check(model.network, model.integers)
         return model
