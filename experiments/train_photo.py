@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from fit_trust import with_fitted_trust
 
 from uqdm.data import load_pictures
 from uqdm.model import Model
@@ -69,6 +70,7 @@ def main(arguments: Arguments) -> None:
         name=arguments.name,
     )
     if arguments.export:
+        model = with_fitted_trust(model, arguments.pictures)
         model.save(arguments.export)
         print(f"{arguments.export}: model {model.id[:4].hex()}, {arguments.export.stat().st_size / 2**20:.2f} MiB")
 

@@ -48,6 +48,14 @@ def test_the_id_depends_on_every_array(tiny_model):
     assert Model.from_bytes(buffer.getvalue()).id != tiny_model.id
 
 
+def test_the_id_does_not_depend_on_how_streams_are_shown(tiny_model):
+    assert (tiny_model.trust == 1).all()
+    changed = tiny_model.with_trust(np.linspace(1, 0.5, tiny_model.steps + 1))
+    again = Model.from_bytes(changed.to_bytes())
+    np.testing.assert_array_equal(again.trust, np.float32(np.linspace(1, 0.5, tiny_model.steps + 1)))
+    assert again.id == tiny_model.id
+
+
 @pytest.mark.parametrize("data", [b"", b"not a model", b"PK\x03\x04 broken zip"])
 def test_other_files_are_no_models(data):
     with pytest.raises(ValueError, match="not a model file"):

@@ -1,7 +1,8 @@
 """Model files: numpy `.npz` archives of named arrays, without pickles, identified by their contents.
 
-The identity of a file is the SHA-256 over its arrays, sorted by name, as (name, dtype, shape, bytes). An array named
-`config` holds JSON.
+The identity of a file is the SHA-256 over its arrays, sorted by name, as (name, dtype, shape, bytes); those whose names
+begin with `preview/` are left out: they change how streams are shown, not what they say. An array named `config` holds
+JSON.
 """
 
 import hashlib
@@ -24,6 +25,8 @@ def digest(arrays: Arrays) -> bytes:
     """The identity, 32 bytes."""
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
+        if name.startswith("preview/"):
+            continue
         total.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
         total.update(np.ascontiguousarray(array).tobytes())
     return total.digest()

@@ -10,13 +10,14 @@ The file (uqdm.archive) has
     scale/...      float32: step sizes of the kernels, per output channel
     weight/...     the parameters of the network (uqdm.network), for estimates and for further training: float32, but
                    kernels as int8; those that integer/... holds already are not repeated
+    preview/trust  float32 (steps + 1,), not in all files: how much to trust a fresh estimate (uqdm.trust)
 
-and the model id is the identity of them all. What a stream means is decided by config, prior_std, table/, level/ and
-integer/ alone; the rest shapes previews.
+and the model id is the identity of them all but the last. What a stream means is decided by config, prior_std, table/,
+level/ and integer/ alone; the rest shapes previews.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -131,6 +132,15 @@ class Model(archive.Contents):
             steps = leaves[name] if name in leaves else self.integers[name]
             leaves[name] = steps.astype(np.float32) * scale
         return archive.nested(leaves)
+
+    @cached_property
+    def trust(self) -> Float[np.ndarray, " t"]:
+        """How much to trust the estimate after every number of steps, against the one before the last step."""
+        return self.arrays.get("preview/trust", np.ones(self.steps + 1, np.float32))
+
+    def with_trust(self, trust: Float[np.ndarray, " t"]) -> "Model":
+        """The same model, which shows streams differently."""
+        return replace(self, arrays={**self.arrays, "preview/trust": np.asarray(trust, np.float32)})
 
     @property
     def block(self) -> int:

@@ -98,12 +98,30 @@ class _Grid:
         return zero, other
 
 
+class _Undo(NamedTuple):
+    """What the last step changed, each array (members,)."""
+
+    members: np.ndarray
+    """Flat indices."""
+    midpoint: np.ndarray
+    """Doubled midpoints before the step."""
+    units: np.ndarray
+    """The network's input before the step."""
+
+
 _WIDTHS = np.int64(1) << (np.minimum(np.arange(UNSEEN + 1), 40) + 8)
 
 
 def _width(level: np.ndarray) -> np.ndarray:
     """Widths of cells in ticks; of unseen levels, more than any coefficient."""
     return _WIDTHS.take(level)
+
+
+def _cells(midpoint: np.ndarray, width: int | np.ndarray) -> Interval:
+    """Cells of doubled midpoints, in ticks; zero cells reach from -width to width."""
+    magnitude, zero = np.abs(midpoint).astype(np.int64), midpoint == 0
+    low = np.where(zero, 0, (magnitude - width) >> 1)
+    return Interval(np.sign(midpoint).astype(np.int8), low, np.where(zero, width, (magnitude + width) >> 1))
 
 
 class NestedState:
@@ -121,7 +139,9 @@ class NestedState:
         self._source = None if picture is None else self._ticks(picture)
         self._part: Part | None = None
         self._known: tuple[np.ndarray, Interval] | None = None
+        self._undo: _Undo | None = None
         self._estimate: np.ndarray | None = None
+        self._earlier: np.ndarray | None = None
 
     def _ticks(self, picture: np.ndarray) -> np.ndarray:
         """X - o of a picture, flat."""
@@ -174,8 +194,7 @@ class NestedState:
         chosen = np.flatnonzero(np.abs(midpoint) >= 2 * _width(level) if halving else midpoint == 0)
         members, midpoint, width = members[chosen], midpoint[chosen], _width(level[chosen])
         if halving:
-            magnitude = np.abs(midpoint).astype(np.int64)
-            cells = Interval(np.sign(midpoint).astype(np.int8), (magnitude - width) >> 1, (magnitude + width) >> 1)
+            cells = _cells(midpoint, width)
         else:
             high = np.where(level[chosen] == UNSEEN, OPEN, width)
             cells = Interval(np.zeros(len(chosen), np.int8), np.zeros(len(chosen), np.int64), high)
@@ -184,7 +203,9 @@ class NestedState:
 
     def update(self, step: int, members: np.ndarray, cells: Interval) -> None:
         """The cells of `part` became these (uqdm.process, Eq. 3 for the inputs)."""
-        self._part = self._known = self._estimate = None
+        self._part = self._known = None
+        self._undo = _Undo(members, self.midpoint[members], self.units[members])
+        self._earlier, self._estimate = self._estimate, None
         midpoint = cells.doubled_midpoint.astype(np.int32)
         self.midpoint[members] = midpoint
         self.crc = zlib.crc32(midpoint.astype("<i4").tobytes(), self.crc)
@@ -217,19 +238,40 @@ class NestedState:
 
     def estimate(self, step: int) -> np.ndarray:
         """Denoised coefficients, float32 (h, w, C)."""
-        units, midpoint, shift = (x.reshape(self.grid.shape) for x in (self.units, self.midpoint, self.shift))
+        if self._estimate is None:
+            self._estimate = self._denoised(self.units, self.midpoint, step)
+        return self._estimate
+
+    def earlier_estimate(self, step: int) -> np.ndarray:
+        """What was estimated before the last step, moved into the cells that it sent, float32 (h, w, C)."""
+        if step == 0 or self._undo is None:
+            return self.estimate(step)
+        members, midpoint, units = self._undo
+        if self._earlier is None:
+            all_units, all_midpoints = self.units.copy(), self.midpoint.copy()
+            all_units[members], all_midpoints[members] = units, midpoint
+            self._earlier = self._denoised(all_units, all_midpoints, step - 1)
+        width = 1 << (self.model.schedule.steps[step - 1].level + 8)
+        return self._moved(self._earlier, members, _cells(self.midpoint[members], width))
+
+    def _denoised(self, units: np.ndarray, midpoint: np.ndarray, step: int) -> np.ndarray:
+        units, midpoint, shift = (x.reshape(self.grid.shape) for x in (units, midpoint, self.shift))
         return self.model.estimate(units, midpoint, shift, step)
 
     def picture(self, step: int) -> np.ndarray:
-        """The denoised estimate, moved into the cells that are known of the next step already."""
-        if self._estimate is None:
-            self._estimate = self.estimate(step)
-        estimate = self._estimate
+        """The denoised estimate, moved into the cells that are known of the next step already.
+
+        Of the estimates after and before the last step, the mean with weights `Model.trust`; the weight of the fresh
+        one grows to 1 while the next step arrives.
+        """
+        estimate, trust = self.estimate(step), float(self.model.trust[step])
+        if self._known is not None and self._part is not None:
+            trust += (1 - trust) * _changed(self._part.cells, self._known[1])
+        if trust < 1:
+            earlier = self.earlier_estimate(step)
+            estimate = earlier + np.float32(trust) * (estimate - earlier)
         if self._known is not None:
-            members, cells = self._known
-            estimate = np.array(estimate)
-            flat = estimate.reshape(-1)
-            flat[members] = self._into(cells, flat[members], self.shift[members])
+            estimate = self._moved(estimate, *self._known)
         height, width = self.size
         return self.model.picture(estimate)[:height, :width]
 
@@ -257,8 +299,15 @@ class NestedState:
             setattr(branch, name, getattr(self, name).copy())
         return branch
 
+    def _moved(self, estimate: np.ndarray, members: np.ndarray, cells: Interval) -> np.ndarray:
+        """An estimate that knows nothing of a step, moved into the cells that the step sent."""
+        estimate = np.array(estimate)
+        flat = estimate.reshape(-1)
+        flat[members] = self._into(cells, flat[members], self.shift[members])
+        return estimate
+
     def _into(self, cells: Interval, values: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Moves estimates, which know nothing of a step begun, into the cells that are known already."""
+        """Moves coefficients into their cells."""
         tick = self.model.schedule.finest_width / TICKS
         width = np.where(cells.high == OPEN, cells.low, cells.high - cells.low)
         # Not to the very edge of a cell: its inner 60 % holds the mean for any density that is not extreme.
@@ -269,6 +318,12 @@ class NestedState:
         untouched = (cells.sign == 0) & (cells.high == OPEN)
         moved = np.clip(values, (low + shift) * tick, (high + shift) * tick)
         return np.where(untouched, values, moved).astype(np.float32)
+
+
+def _changed(before: Interval, after: Interval) -> float:
+    """The share of cells that became smaller."""
+    same = (before.sign == after.sign) & (before.low == after.low) & (before.high == after.high)
+    return 1 - float(same.mean())
 
 
 def refer(model: "Model", states: Sequence[NestedState], step: int) -> None:

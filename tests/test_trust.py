@@ -1,0 +1,83 @@
+"""What a fresh estimate is worth: the weights, and pictures that use them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from pictures import make_picture
+
+import uqdm
+from uqdm.decoder import Decoder
+from uqdm.metrics import psnr_db
+from uqdm.trust import fit_trust
+
+
+@pytest.fixture(scope="module")
+def views():
+    return [make_picture(24, 32, seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_model, views):
+    return tiny_model.with_trust(fit_trust(tiny_model, views))
+
+
+def test_the_weights_are_those_of_the_best_pictures(tiny_model, fitted, views):
+    """No other constant is better for the pictures that they were measured on."""
+
+    def quality(trust):
+        model = tiny_model.with_trust(trust)
+        streams = [uqdm.encode(view, model=model, seed=seed) for seed, view in enumerate(views)]
+        return np.mean(
+            [
+                [psnr_db(view, shown.picture) for shown in uqdm.previews(data, model=model)]
+                for view, data in zip(views, streams, strict=True)
+            ],
+            axis=0,
+        )
+
+    assert fitted.trust[0] == 1
+    assert ((fitted.trust >= 0) & (fitted.trust <= 1)).all()
+    best = quality(fitted.trust)
+    for constant in (0.0, 0.5, 1.0):
+        # Pictures are rounded to whole pixel values, what was measured was not.
+        assert (best >= quality(np.full_like(fitted.trust, constant)) - 0.03).all()
+
+
+def test_streams_are_the_same_whatever_the_weights(tiny_model, fitted, views):
+    assert uqdm.encode(views[0], model=tiny_model) == uqdm.encode(views[0], model=fitted)
+    assert fitted.id == tiny_model.id
+
+
+def test_pictures_do_not_depend_on_what_was_shown_before(fitted, views):
+    """The estimate before the last step is made again where nobody asked for it in time."""
+    data = uqdm.encode(views[1], model=fitted)
+    one_by_one = [preview.picture for preview in uqdm.previews(data, model=fitted)]
+    for steps, expected in enumerate(one_by_one):
+        decoder = Decoder(data, model=fitted)
+        for _ in range(steps):
+            decoder.advance()
+        np.testing.assert_array_equal(decoder.picture(), expected)
+
+
+def test_a_fresh_estimate_is_faded_in(tiny_model, views):
+    """With no trust at all, the last byte of a step changes what it sent, and nothing else."""
+    doubtful = tiny_model.with_trust(np.zeros(tiny_model.steps + 1))
+    data = uqdm.encode(views[2], model=doubtful)
+    trusting, doubting = Decoder(data, model=tiny_model), Decoder(data, model=doubtful)
+    for _ in range(3):
+        trusting.advance()
+        doubting.advance()
+    expected = doubtful.picture(doubting.state.earlier_estimate(3))[:24, :32]
+    np.testing.assert_array_equal(doubting.picture(), expected)
+    assert (trusting.picture() != doubting.picture()).any()
+
+
+def test_no_pictures_are_refused(tiny_model):
+    with pytest.raises(ValueError, match="no pictures to measure on"):
+        fit_trust(tiny_model, [])
+
+
+def test_a_model_without_weights_trusts_what_is_fresh(tiny_model):
+    arrays = {name: array for name, array in tiny_model.arrays.items() if not name.startswith("preview/")}
+    assert (dataclasses.replace(tiny_model, arrays=arrays).trust == 1).all()
