@@ -197,3 +197,47 @@ def test_the_slider_shows_what_arrived(parsed, content):
     assert (playing[0], playing[7], playing[8]) == ("4", "Pause", True)
     assert (stopped[7], stopped[8]) == ("Play", False)
     assert clicked[0] == str(int(np.argmin([abs(frame["x"] - frames[5]["x"]) for frame in frames])))
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+USE = """
+<script>
+  const seen = [], at = (id) => document.getElementById(id);
+  const note = async () => {
+    // Asking again and again keeps the browser's virtual time from running out before the picture is there.
+    do await new Promise((done) => setTimeout(done, 10)); while (!at("picture").complete);
+    const { naturalWidth, naturalHeight, src } = at("picture");
+    const texts = ["bytes", "psnr", "step"].map((id) => at(id).textContent);
+    seen.push([naturalWidth, naturalHeight, src, ...texts, at("marker").getBoundingClientRect().x]);
+  };
+  (async () => {
+    await note();
+    at("slider").value = 3;
+    at("slider").dispatchEvent(new Event("input"));
+    await note();
+    at("original").click();
+    await note();
+    try { eval("1"); seen.push("ran"); } catch { seen.push("refused"); }
+    document.documentElement.textContent = JSON.stringify(seen);
+  })();
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+def test_a_browser_shows_what_arrived(text, content, shown, tmp_path):
+    """The page in headless Chromium, under its own security policy, used by a script behind its end."""
+    page, height, width = tmp_path / "page.html", *shown[0].shape[:2]
+    page.write_text(text.replace("</body>", USE + "</body>"), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [BROWSER, *options, "--virtual-time-budget=1000000", "--dump-dom", page.as_uri()]
+    dumped = subprocess.run(command, capture_output=True, check=True, timeout=120, text=True).stdout
+    end, third, original, policy = json.loads(Page(dumped).text)
+    frames = content["frames"]
+    assert end[:3] == [width, height, frames[-1]["src"]]
+    assert end[4:6] == ["exact", "8 of 8"]
+    assert third[2:4] == [frames[3]["src"], f"{frames[3]['bytes']:,}"]
+    assert third[4] == f"{frames[3]['psnr']:.2f} dB"
+    assert third[6] < end[6], "the marker went to the left"
+    assert original[2:4] == [content["original"], third[3]]
+    assert policy == "refused"
