@@ -70,7 +70,7 @@ def main(arguments: Arguments) -> None:
         name=arguments.name,
     )
     if arguments.export:
-        model = with_fitted_trust(model, arguments.pictures)
+        model = with_fitted_trust(model, arguments.pictures, side=min(side for side, _ in arguments.recipe.crops))
         model.save(arguments.export)
         print(f"{arguments.export}: model {model.id[:4].hex()}, {arguments.export.stat().st_size / 2**20:.2f} MiB")
 
