@@ -59,18 +59,18 @@ def measure(picture: np.ndarray, model: Model, repeat: int) -> Times:
     """Times of one picture, uint8 (H, W, 3)."""
     data = uqdm.encode(picture, model=model)
     state = model.begin(*picture.shape[:2], seed=0)
-    units = state.units.reshape(1, *state.grid.shape)
+    units, midpoint, shift = (x.reshape(state.grid.shape) for x in (state.units, state.midpoint, state.shift))
     asking = [step for step, about in enumerate(model.schedule.steps) if not about.halving]
 
     def network() -> None:
         for step in asking:
-            model.reference(units, step)
+            model.reference(units[None], step)
 
     return Times(
         encode=milliseconds(lambda: uqdm.encode(picture, model=model), repeat),
         decode=milliseconds(lambda: uqdm.decode(data, model=model), repeat),
         network=milliseconds(network, repeat),
-        estimate=milliseconds(lambda: state.estimate(model.steps), repeat),
+        estimate=milliseconds(lambda: model.estimate(units, midpoint, shift, model.steps), repeat),
     )
 
 
