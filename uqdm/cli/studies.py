@@ -11,7 +11,6 @@ from uqdm.cli.common import (
     bar_of,
     may_write,
     model_for,
-    model_of,
     picture_of,
     read,
     say,
@@ -70,7 +69,7 @@ def _eval(options: argparse.Namespace) -> None:
         raise UserError(f"--limit must be at least 1, got {options.limit}")
     rates = () if options.steps else tuple(_rate(rate) for rate in _names(options.rates or _RATES))
     from uqdm.dataset import open_source
-    from uqdm.evaluation import METRICS, Ledgers, Plan, run, write_tables
+    from uqdm.evaluation import METRICS, Ledgers, Plan, picture_at, run, write_tables
 
     plot_curves = _plotter()
 
@@ -78,12 +77,13 @@ def _eval(options: argparse.Namespace) -> None:
     codecs = _codecs(options.codecs)
     try:
         source = open_source(options.data)
+        first = picture_at(source, 0)
     except ImportError:
         raise UserError(f"{options.data} needs tensorflow-datasets: pip install 'uqdm[train]'") from None
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from None
     began = time.perf_counter()
-    model = model_of(options.model or "photo")
+    model = model_for(options.model, first)
     load_s = time.perf_counter() - began
     plan = Plan(
         data=options.data if options.data.startswith("tfds:") else str(Path(options.data)),

@@ -29,6 +29,7 @@ from uqdm.evaluation.points import write_points as write_points
 from uqdm.evaluation.rivals import RIVALS as RIVALS
 from uqdm.evaluation.rivals import available as available
 from uqdm.evaluation.rivals import rival_points as rival_points
+from uqdm.evaluation.run import picture_at as picture_at
 from uqdm.evaluation.run import run as run
 from uqdm.evaluation.summary import curves as curves
 from uqdm.evaluation.summary import write_tables as write_tables

@@ -14,7 +14,7 @@ from uqdm.evaluation.points import Point, cut_points
 from uqdm.evaluation.rivals import rival_points
 from uqdm.state import ProgressiveModel
 
-__all__ = ["run"]
+__all__ = ["picture_at", "run"]
 
 
 def run(
@@ -48,7 +48,7 @@ def run(
     ledger, done, sizes = Ledger(folder, shard), Ledgers(folder), set()
     for number in range(shard[0], count, shard[1]):
         if number not in done:
-            picture = _read(source, number)
+            picture = picture_at(source, number)
             points, times = _measure(picture, plan, model)
             times = times._replace(compiled=picture.shape not in sizes, load_s=0.0 if sizes else load_s)
             sizes.add(picture.shape)
@@ -57,7 +57,12 @@ def run(
         on_picture()
 
 
-def _read(source: Source, number: int) -> np.ndarray:
+def picture_at(source: Source, number: int) -> np.ndarray:
+    """A picture that streams can hold, uint8 (H, W, 3).
+
+    Raises:
+      ValueError: it is no such picture, or cannot be read.
+    """
     try:
         picture = source[number]
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
