@@ -48,7 +48,7 @@ def tokenizer(folder: Path):
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=8)
 
 
-def pixel_pipeline():
+def pixel_pipeline(_: Path):
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     network = UNet2DModel(
@@ -62,9 +62,38 @@ def pixel_pipeline():
     return DDPMPipeline(unet=network, scheduler=DDPMScheduler(prediction_type="v_prediction"))
 
 
+def autoencoder():
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
+
+
+def text_config():
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=3,
+        hidden_size=8,
+        intermediate_size=8,
+        projection_dim=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=8,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+
+
 def latent_pipeline(folder: Path):
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
 
     network = UNet2DConditionModel(
         sample_size=8,
@@ -76,33 +105,46 @@ def latent_pipeline(folder: Path):
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     )
-    autoencoder = AutoencoderKL(
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-    )
-    text = CLIPTextConfig(
-        vocab_size=3,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=8,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
     return StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=CLIPTextModel(text),
+        vae=autoencoder(),
+        text_encoder=CLIPTextModel(text_config()),
         tokenizer=tokenizer(folder),
         unet=network,
         scheduler=DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    )
+
+
+def flow_pipeline(folder: Path):
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+    from transformers import CLIPTextModelWithProjection
+
+    network = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        joint_attention_dim=16,
+        caption_projection_dim=16,
+        pooled_projection_dim=16,
+        pos_embed_max_size=16,
+    )
+    words = tokenizer(folder)
+    return StableDiffusion3Pipeline(
+        transformer=network,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=autoencoder(),
+        text_encoder=CLIPTextModelWithProjection(text_config()),
+        tokenizer=words,
+        text_encoder_2=CLIPTextModelWithProjection(text_config()),
+        tokenizer_2=words,
+        text_encoder_3=None,
+        tokenizer_3=None,
     )
 
 
@@ -113,17 +155,16 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'uqdm[diffusers]'")
     torch.manual_seed(0)
     found = {}
-    for name in ("pixels", "latents"):
+    for name, make in (("pixels", pixel_pipeline), ("latents", latent_pipeline), ("flow", flow_pipeline)):
         folder = tmp_path_factory.mktemp(name)
-        pipeline = pixel_pipeline() if name == "pixels" else latent_pipeline(folder)
-        pipeline.save_pretrained(folder)
+        make(folder).save_pretrained(folder)
         (folder / GAMMAS_FILE).write_text(json.dumps([5.0, 3.0, 1.0, -1.0, -3.0]))
         found[name] = folder
     return found
 
 
 @quiet
-@pytest.mark.parametrize("kind", ["pixels", "latents"])
+@pytest.mark.parametrize("kind", ["pixels", "latents", "flow"])
 def test_a_pipeline_folder_is_a_codec_on_the_command_line(folders, kind, tmp_path):
     picture = make_picture(14, 15)
     Image.fromarray(picture).save(tmp_path / "a.png")
@@ -136,10 +177,11 @@ def test_a_pipeline_folder_is_a_codec_on_the_command_line(folders, kind, tmp_pat
 
 
 @quiet
-def test_the_state_of_a_latent_model_ends_at_the_latent(folders):
+@pytest.mark.parametrize("kind", ["latents", "flow"])
+def test_the_state_of_a_latent_model_ends_at_the_latent(folders, kind):
     from uqdm.codec import Decoder
 
-    picture, model = make_picture(16, 16), load_pipeline(folders["latents"])
+    picture, model = make_picture(16, 16), load_pipeline(folders[kind])
     decoder = Decoder(uqdm.encode(picture, model=model), model=model)
     while decoder.advance():
         pass

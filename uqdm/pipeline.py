@@ -68,8 +68,13 @@ def load_pipeline(folder: str | Path, *, device: str = "cpu") -> PredictorModel:
         what = f"diffusers pipelines need PyTorch and diffusers ({error}): pip install 'uqdm[diffusers]'"
         raise ImportError(what) from error
     try:
-        pipeline: Any = DiffusionPipeline.from_pretrained(str(folder), local_files_only=True, torch_dtype=torch.float32)
-    except (OSError, RuntimeError, AttributeError) as error:
+        # What a pipeline was saved without, such as a third text encoder, must be named.
+        index = json.loads((folder / "model_index.json").read_text())
+        absent = {name: None for name, classes in index.items() if classes == [None, None]}
+        pipeline: Any = DiffusionPipeline.from_pretrained(
+            str(folder), local_files_only=True, torch_dtype=torch.float32, **absent
+        )
+    except (OSError, RuntimeError, AttributeError, ValueError) as error:
         raise ValueError(f"cannot read the pipeline in {folder}: {error}") from error
     pipeline.to(device)
     network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
