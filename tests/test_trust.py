@@ -1,6 +1,7 @@
 """What a fresh estimate is worth: the weights, and pictures that use them."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from pictures import make_picture
 
 import uqdm
 from uqdm.decoder import Decoder
+from uqdm.images import read_picture
+from uqdm.library import SHIPPED
 from uqdm.metrics import psnr_db
 from uqdm.trust import fit_trust
 
@@ -81,3 +84,20 @@ def test_no_pictures_are_refused(tiny_model):
 def test_a_model_without_weights_trusts_what_is_fresh(tiny_model):
     arrays = {name: array for name, array in tiny_model.arrays.items() if not name.startswith("preview/")}
     assert (dataclasses.replace(tiny_model, arrays=arrays).trust == 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_byte_of_a_shipped_models_stream_makes_a_preview_worse(name):
+    photograph = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
+    picture = np.ascontiguousarray(read_picture(photograph.read_bytes())[100:164, 200:264])
+    data = uqdm.encode(picture, model=uqdm.load_model(name))
+    start, quality = uqdm.info(data)["header_bytes"], []
+    decoder = Decoder(data[:start])
+    for size in range(start, len(data) + 1):
+        decoder.feed(data[decoder.file_bytes : size])
+        while decoder.advance():
+            pass
+        quality.append(psnr_db(picture, decoder.picture()))
+    assert quality[-1] == psnr_db(picture, uqdm.decode(data))
+    assert np.diff(quality).min() > -0.1
