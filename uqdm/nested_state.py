@@ -98,15 +98,15 @@ class _Grid:
         return zero, other
 
 
-class _Undo(NamedTuple):
-    """What the last step changed, each array (members,)."""
+class _Before(NamedTuple):
+    """The state before the last step."""
 
     members: np.ndarray
-    """Flat indices."""
+    """Flat indices of what the step changed."""
     midpoint: np.ndarray
-    """Doubled midpoints before the step."""
+    """Doubled midpoints of all coefficients."""
     units: np.ndarray
-    """The network's input before the step."""
+    """The network's input."""
 
 
 _WIDTHS = np.int64(1) << (np.minimum(np.arange(UNSEEN + 1), 40) + 8)
@@ -139,7 +139,7 @@ class NestedState:
         self._source = None if picture is None else self._ticks(picture)
         self._part: Part | None = None
         self._known: tuple[np.ndarray, Interval] | None = None
-        self._undo: _Undo | None = None
+        self._before: _Before | None = None
         self._estimate: np.ndarray | None = None
         self._earlier: np.ndarray | None = None
 
@@ -204,7 +204,7 @@ class NestedState:
     def update(self, step: int, members: np.ndarray, cells: Interval) -> None:
         """The cells of `part` became these (uqdm.process, Eq. 3 for the inputs)."""
         self._part = self._known = None
-        self._undo = _Undo(members, self.midpoint[members], self.units[members])
+        self._before = _Before(members, self.midpoint.copy(), self.units.copy())
         self._earlier, self._estimate = self._estimate, None
         midpoint = cells.doubled_midpoint.astype(np.int32)
         self.midpoint[members] = midpoint
@@ -244,13 +244,11 @@ class NestedState:
 
     def earlier_estimate(self, step: int) -> np.ndarray:
         """What was estimated before the last step, moved into the cells that it sent, float32 (h, w, C)."""
-        if step == 0 or self._undo is None:
+        if step == 0 or self._before is None:
             return self.estimate(step)
-        members, midpoint, units = self._undo
+        members, midpoint, units = self._before
         if self._earlier is None:
-            all_units, all_midpoints = self.units.copy(), self.midpoint.copy()
-            all_units[members], all_midpoints[members] = units, midpoint
-            self._earlier = self._denoised(all_units, all_midpoints, step - 1)
+            self._earlier = self._denoised(units, midpoint, step - 1)
         width = 1 << (self.model.schedule.steps[step - 1].level + 8)
         return self._moved(self._earlier, members, _cells(self.midpoint[members], width))
 
