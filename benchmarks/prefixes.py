@@ -1,22 +1,58 @@
 """Decodes every prefix of a stream, byte by byte, and looks for a preview that got worse.
 
     python benchmarks/prefixes.py [--size 64x64] [--stride 1]
+    python benchmarks/prefixes.py --views val64.npz [--model small]
 
 Prints how many prefixes were decoded, the largest fall in PSNR from one byte to the next, and the first and last PSNR.
+With --views, of the first 128 pictures of a file: how many lose more than 0.1 dB when the last byte of some step
+arrives, and mean PSNR after steps, with the weights of uqdm.trust and without.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 import uqdm
+from channel_sim.entropy import Writer
 from uqdm.codec import Decoder
+from uqdm.data import load_pictures
 from uqdm.images import read_picture
 from uqdm.metrics import psnr_db
+from uqdm.model import Model
 
 PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
+
+
+def at_ends_of_steps(model: Model, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """PSNR just before and after the last byte of every step, each (pictures, steps)."""
+    before, after = [], []
+    for seed, picture in enumerate(tqdm(pictures)):
+        height, width = picture.shape[:2]
+        state = model.begin(height, width, seed, picture)
+        for step in range(model.steps):
+            model.refer([state], step)
+            state.send(Writer(), step)
+            known = model.picture(state.earlier_estimate(step + 1))[:height, :width]
+            before.append(psnr_db(picture, known))
+            after.append(psnr_db(picture, state.picture(step + 1)))
+    return np.reshape(before, (-1, model.steps)), np.reshape(after, (-1, model.steps))
+
+
+def compare(name: str, pictures: Sequence[np.ndarray]) -> None:
+    """Prints what the weights of a model change."""
+    model = uqdm.load_model(name)
+    assert isinstance(model, Model)
+    found = {}
+    for what, trust in (("with weights", model.trust), ("without", np.ones_like(model.trust))):
+        before, after = at_ends_of_steps(model.with_trust(trust), pictures)
+        worse = (before - after > 0.1).any(1).sum()
+        print(f"{name}, {what}: {worse} of {len(pictures)} lose more than 0.1 dB, at most {(before - after).max():.2f}")
+        found[what] = after.mean(0)
+    gain = found["with weights"] - found["without"]
+    print(f"mean PSNR after a step: weights change it by {gain.min():+.3f} to {gain.max():+.3f} dB")
 
 
 def main() -> None:
@@ -24,7 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="64x64", help="width x height of the piece of the photograph")
     parser.add_argument("--stride", type=int, default=1, help="bytes between prefixes")
+    parser.add_argument("--views", type=Path, help="compare previews of these pictures at the ends of steps")
+    parser.add_argument("--model", default="small", help="which model to compare with (small)")
     options = parser.parse_args()
+    if options.views:
+        compare(options.model, load_pictures(options.views)[:128])
+        return
     width, height = (int(side) for side in options.size.split("x"))
     picture = np.ascontiguousarray(read_picture(PHOTOGRAPH.read_bytes())[100 : 100 + height, 200 : 200 + width])
     data = uqdm.encode(picture)

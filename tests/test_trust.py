@@ -1,6 +1,5 @@
 """What a fresh estimate is worth: the weights, and pictures that use them."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +80,11 @@ def test_no_pictures_are_refused(tiny_model):
         fit_trust(tiny_model, [])
 
 
-def test_a_model_without_weights_trusts_what_is_fresh(tiny_model):
-    arrays = {name: array for name, array in tiny_model.arrays.items() if not name.startswith("preview/")}
-    assert (dataclasses.replace(tiny_model, arrays=arrays).trust == 1).all()
+@pytest.mark.parametrize("trust", [np.ones(2), np.full(16, 1.5), np.full(16, np.nan)])
+def test_weights_of_another_model_or_out_of_range_are_refused(tiny_model, trust):
+    assert tiny_model.steps == 15
+    with pytest.raises(ValueError, match=r"preview/trust must be 16 numbers in \[0, 1\]"):
+        tiny_model.with_trust(trust)
 
 
 @pytest.mark.slow

@@ -135,12 +135,17 @@ class Model(archive.Contents):
 
     @cached_property
     def trust(self) -> Float[np.ndarray, " t"]:
-        """How much to trust the estimate after every number of steps, against the one before the last step."""
+        """c_0, ..., c_T of uqdm.trust, Eq. 1, in [0, 1]: float32 (steps + 1,); 1 where the file has none."""
         return self.arrays.get("preview/trust", np.ones(self.steps + 1, np.float32))
 
     def with_trust(self, trust: Float[np.ndarray, " t"]) -> "Model":
-        """The same model, which shows streams differently."""
-        return replace(self, arrays={**self.arrays, "preview/trust": np.asarray(trust, np.float32)})
+        """The same model, which shows streams differently.
+
+        Raises:
+          ValueError: trust is not (steps + 1,) numbers in [0, 1].
+        """
+        changed = self.from_arrays({**self.arrays, "preview/trust": np.asarray(trust, np.float32)})
+        return replace(changed, convolution=self.convolution)
 
     @property
     def block(self) -> int:
@@ -156,12 +161,14 @@ class Model(archive.Contents):
         """Takes the contents of a file.
 
         Raises:
-          ValueError: the format is unknown, or the integer network is not exact.
+          ValueError: the format is unknown, the integer network is not exact, or weights of previews are none.
         """
         model = cls(arrays=arrays)
         if (known := model.config.get("format")) != _FORMAT:
             raise ValueError(f"model format {known} is unknown here (this program reads {_FORMAT})")
         integer.check(model.network, model.integers)
+        if model.trust.shape != (model.steps + 1,) or not ((model.trust >= 0) & (model.trust <= 1)).all():
+            raise ValueError(f"preview/trust must be {model.steps + 1} numbers in [0, 1]")
         return model
 
     @classmethod

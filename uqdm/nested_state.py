@@ -203,7 +203,7 @@ class NestedState:
 
     def update(self, step: int, members: np.ndarray, cells: Interval) -> None:
         """The cells of `part` became these (uqdm.process, Eq. 3 for the inputs)."""
-        self._part = self._known = None
+        self._part = self._known = self._before = None
         self._before = _Before(members, self.midpoint.copy(), self.units.copy())
         self._earlier, self._estimate = self._estimate, None
         midpoint = cells.doubled_midpoint.astype(np.int32)
@@ -244,7 +244,7 @@ class NestedState:
 
     def earlier_estimate(self, step: int) -> np.ndarray:
         """What was estimated before the last step, moved into the cells that it sent, float32 (h, w, C)."""
-        if step == 0 or self._before is None:
+        if self._before is None:
             return self.estimate(step)
         members, midpoint, units = self._before
         if self._earlier is None:
@@ -259,8 +259,8 @@ class NestedState:
     def picture(self, step: int) -> np.ndarray:
         """The denoised estimate, moved into the cells that are known of the next step already.
 
-        Of the estimates after and before the last step, the mean with weights `Model.trust`; the weight of the fresh
-        one grows to 1 while the next step arrives.
+        What is denoised is the mean of the estimates after and before the last step with weights `Model.trust`
+        (uqdm.trust, Eq. 1); the weight of the fresh one grows to 1 while the next step arrives.
         """
         estimate, trust = self.estimate(step), float(self.model.trust[step])
         if self._known is not None and self._part is not None:

@@ -62,7 +62,6 @@ def _squared_errors(model: Model, picture: np.ndarray, seed: int) -> Sequence[np
     height, width = picture.shape[:2]
     state = model.begin(height, width, seed, picture)
     errors = []
-    state.estimate(0)  # so that the first step finds it
     for step in range(model.steps):
         model.refer([state], step)
         state.send(Writer(), step)
