@@ -27,10 +27,10 @@ from PIL import Image
 from speed import PHOTOGRAPH, measure, milliseconds
 
 import uqdm
-from uqdm.codec import encode_with_costs
-from uqdm.evaluation import RIVALS
-from uqdm.images import read_picture
+from uqdm.codec.api import encode_with_costs
+from uqdm.evaluation import BASELINES
 from uqdm.library import SHIPPED, default_model
+from uqdm.pictures import read_picture
 
 RESULT = Path(__file__).parent / "results" / "bench.md"
 LOSSLESS = {"PNG": {"format": "PNG"}, "WebP, lossless": {"format": "WEBP", "lossless": True}}
@@ -50,7 +50,7 @@ Pillow's codecs on the picture of {middle} pixels, with our times over theirs:
 
 | codec (setting) | encode ms | decode ms | uqdm encode / theirs | uqdm decode / theirs | bytes |
 |---|---|---|---|---|---|
-{rivals}
+{baselines}
 
 The published UQDM programme (mandt-lab/uqdm, UQDM-tiny, 64 x 64 pixels, one thread of a lightly loaded AMD EPYC) was
 measured to take 8 to 12 s to encode and 6 to 9 s to decode; the four evaluations of its network take 0.5 s of that.
@@ -115,9 +115,9 @@ def rival_rows(size: str, ours: dict[str, float], repeat: int) -> list[str]:
     """Lines of the second table: times of Pillow's codecs, and ours over theirs."""
     picture = Image.fromarray(photograph_of(*sides(size)))
     chosen = {}
-    for rival in RIVALS.values():
-        setting = rival.settings[len(rival.settings) // 2]
-        chosen[f"{rival.name} ({setting})"] = {"format": rival.kind} | rival.options(setting)
+    for baseline in BASELINES.values():
+        setting = baseline.settings[len(baseline.settings) // 2]
+        chosen[f"{baseline.name} ({setting})"] = {"format": baseline.kind} | baseline.options(setting)
     lines = []
     for name, options in (chosen | LOSSLESS).items():
         buffer = io.BytesIO()
@@ -174,7 +174,7 @@ def main() -> None:
         model=", ".join(f"{name} {uqdm.load_model(name).id[:4].hex()}" for name in SHIPPED),
         rows="\n".join(row_of(size, figures[size]) for size in options.sizes),
         middle=middle.replace("x", " x "),
-        rivals="\n".join(rival_rows(middle, figures[middle], options.repeat)),
+        baselines="\n".join(rival_rows(middle, figures[middle], options.repeat)),
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(page)

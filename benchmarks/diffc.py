@@ -3,8 +3,9 @@
     python benchmarks/diffc.py MODEL.npz SHARED [--pictures 4] [--sweet-spot 8] [--out benchmarks/results/diffc.md]
 
 MODEL is a Gaussian model (experiments/train_imagenet64.py --recipe.process gaussian), SHARED the folder with
-`data/val64.npz`. A first table has the model's own equal steps, a second those of uqdm.sweet_spot, measured on so many
-pictures from the end of val64. All figures are bits per pixel from the beginning, means over the first pictures:
+`data/val64.npz`. A first table has the model's own equal steps, a second those of uqdm.diffusion.noise_levels, measured
+on so many pictures from the end of val64. All figures are bits per pixel from the beginning, means over the first
+pictures:
 
     ideal        sum of the divergences C of the steps at states drawn from the forward process: the NELBO without its
                  last term, the rate of a channel simulation without any overhead (review, Eq. 29)
@@ -27,12 +28,12 @@ import numpy as np
 
 import uqdm
 from channel_sim import GaussianChannel, bounds
-from uqdm import diffusion
-from uqdm.codec import encode_with_costs
-from uqdm.diffusion_model import DiffusionModel
-from uqdm.diffusion_state import DiffusionState
+from uqdm.codec.api import encode_with_costs
+from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.model import DiffusionModel
+from uqdm.diffusion.noise_levels import denoising_errors, sweet_spot_schedule
+from uqdm.diffusion.state import DiffusionState
 from uqdm.metrics import psnr_db
-from uqdm.sweet_spot import denoising_errors, sweet_spot_schedule
 
 COLUMNS = ("ideal", "truncation", "chunking", "index coding", "layers", "ahead", "file")
 
@@ -47,7 +48,7 @@ class Progress(NamedTuple):
 
 
 class Observed:
-    """A model that notes the divergence of every step of the one picture that is sent (uqdm.state.ProgressiveModel).
+    """A model that notes the divergence of every step of the one picture that is sent (uqdm.contract.Model).
 
     Attributes:
       divergences: in bits.
@@ -66,7 +67,7 @@ class Observed:
 
 
 def divergence_bits(model: DiffusionModel, x_hat: np.ndarray, x: np.ndarray, step: int) -> float:
-    """C of a step (uqdm.diffc, Eq. 2)."""
+    """C of a step (uqdm.diffusion.predictor, Eq. 2)."""
     gamma_t, gamma_s = model.gammas[step : step + 2]
     error = float(np.square(x - x_hat, dtype=np.float64).sum())
     return (np.exp(-gamma_s) - np.exp(-gamma_t)) * error / (2 * np.log(2))

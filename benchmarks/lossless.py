@@ -4,7 +4,7 @@
 
 SHARED is the folder with `data/` and `golden/`. Every stream is decoded and compared with the picture. Prints mean bits
 per pixel of files, headers included: of PNG (Pillow, optimize), of WebP (Pillow, lossless, quality 100, method 6), and
-of uqdm with a lossless tail, in all and at the tail's start.
+of uqdm with a lossless residual, in all and at the residual's start.
 """
 
 import argparse
@@ -17,21 +17,21 @@ from PIL import Image
 from tqdm import tqdm
 
 import uqdm
-from uqdm.codec import encode_with_costs
-from uqdm.data import load_pictures
+from uqdm.codec.api import encode_with_costs
 from uqdm.metrics import bpp
+from uqdm.training.data import load_pictures
 
-RIVALS = {
+BASELINES = {
     "PNG": {"format": "PNG", "optimize": True},
     "WebP": {"format": "WEBP", "lossless": True, "quality": 100, "method": 6},
 }
-COLUMNS = (*RIVALS, "uqdm", "uqdm before the tail")
+COLUMNS = (*BASELINES, "uqdm", "uqdm before the residual")
 
 
 def measure(picture: np.ndarray) -> list[float]:
     """Bits per pixel, in the order of `COLUMNS`."""
     sizes = []
-    for options in RIVALS.values():
+    for options in BASELINES.values():
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, **options)
         sizes.append(len(buffer.getvalue()))

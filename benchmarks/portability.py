@@ -26,14 +26,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uqdm import network as networks
-from uqdm.context import channel_range
-from uqdm.data import load_pictures
-from uqdm.decoder import Decoder
+from uqdm.codec.loop import Decoder
 from uqdm.errors import StreamError
 from uqdm.library import load_model
-from uqdm.model import Model
-from uqdm.schedule import phase_classes
+from uqdm.nested import network as networks
+from uqdm.nested.context import channel_range
+from uqdm.nested.model import NestedModel
+from uqdm.nested.schedule import phase_classes
+from uqdm.training.data import load_pictures
 
 XLA = "XLA_FLAGS"
 CONFIGURATIONS: dict[str, dict[str, str]] = {
@@ -55,7 +55,7 @@ CONFIGURATIONS: dict[str, dict[str, str]] = {
 """Settings of the environment; one with SHARE n is so slow that it gets one nth of the pictures."""
 
 
-class FloatTwin(Model):
+class FloatTwin(NestedModel):
     """The network as it was trained, in floating point; only its outputs are rounded."""
 
     def reference(self, units, step):
@@ -85,7 +85,7 @@ def pictures(shared: Path, count: int) -> list[np.ndarray]:
     return chosen
 
 
-def states_of(streams: list[bytes], model: Model, batch: int) -> list[str]:
+def states_of(streams: list[bytes], model: NestedModel, batch: int) -> list[str]:
     """Digest of the state that each stream decodes to, or what was wrong."""
     digests = []
     for start in range(0, len(streams), batch):
@@ -106,7 +106,7 @@ def states_of(streams: list[bytes], model: Model, batch: int) -> list[str]:
     return digests
 
 
-def plain_states_of(streams: list[bytes], model: Model) -> list[str]:
+def plain_states_of(streams: list[bytes], model: NestedModel) -> list[str]:
     """The same from the decoder that was written from docs/format.md."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
     plain_decoder = importlib.import_module("plain_decoder")
@@ -116,11 +116,11 @@ def plain_states_of(streams: list[bytes], model: Model) -> list[str]:
 
 def work(job: str, folder: Path, target: Path) -> None:
     """In a process of one configuration: encodes the pictures, or decodes the streams, found in `folder`."""
-    from uqdm.codec import encode_batch
+    from uqdm.codec.api import encode_batch
 
     batch, convolution = int(os.environ.get("BATCH", "8")), os.environ.get("CONVOLUTION")
     share = int(os.environ.get("SHARE", "1"))
-    kind = FloatTwin if job.startswith("twin") else Model
+    kind = FloatTwin if job.startswith("twin") else NestedModel
     model = kind(arrays=load_model().arrays, convolution=convolution)
     if job.endswith("encode"):
         chosen = np.load(folder / "pictures.npy")

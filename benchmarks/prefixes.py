@@ -5,7 +5,7 @@
 
 Prints how many prefixes were decoded, the largest fall in PSNR from one byte to the next, and the first and last PSNR.
 With --views, of the first 128 pictures of a file: how many lose more than 0.1 dB when the last byte of some step
-arrives, and mean PSNR after steps, with the weights of uqdm.trust and without.
+arrives, and mean PSNR after steps, with the weights of uqdm.nested.preview_weights and without.
 """
 
 import argparse
@@ -17,16 +17,16 @@ from tqdm import tqdm
 
 import uqdm
 from channel_sim.entropy import Writer
-from uqdm.codec import Decoder
-from uqdm.data import load_pictures
-from uqdm.images import read_picture
+from uqdm.codec.api import Decoder
 from uqdm.metrics import psnr_db
-from uqdm.model import Model
+from uqdm.nested.model import NestedModel
+from uqdm.pictures import read_picture
+from uqdm.training.data import load_pictures
 
 PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
 
 
-def at_ends_of_steps(model: Model, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def at_ends_of_steps(model: NestedModel, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """PSNR just before and after the last byte of every step, each (pictures, steps)."""
     before, after = [], []
     for seed, picture in enumerate(tqdm(pictures)):
@@ -44,10 +44,10 @@ def at_ends_of_steps(model: Model, pictures: Sequence[np.ndarray]) -> tuple[np.n
 def compare(name: str, pictures: Sequence[np.ndarray]) -> None:
     """Prints what the weights of a model change."""
     model = uqdm.load_model(name)
-    assert isinstance(model, Model)
+    assert isinstance(model, NestedModel)
     found = {}
-    for what, trust in (("with weights", model.trust), ("without", np.ones_like(model.trust))):
-        before, after = at_ends_of_steps(model.with_trust(trust), pictures)
+    for what, trust in (("with weights", model.preview_weights), ("without", np.ones_like(model.preview_weights))):
+        before, after = at_ends_of_steps(model.with_preview_weights(trust), pictures)
         worse = (before - after > 0.1).any(1).sum()
         print(f"{name}, {what}: {worse} of {len(pictures)} lose more than 0.1 dB, at most {(before - after).max():.2f}")
         found[what] = after.mean(0)

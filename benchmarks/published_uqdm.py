@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import uqdm
-from uqdm.codec import encode_with_costs
-from uqdm.diffusion_loss import DiffusionLoss
+from uqdm.codec.api import encode_with_costs
+from uqdm.diffusion.loss import DiffusionLoss
 from uqdm.metrics import bpp
-from uqdm.published import Published, read_published
+from uqdm.pretrained.published_uqdm import Published, read_published
 
 # shared/reference/official_uqdm.md, Section 4: bits per pixel after each step and lossless, PSNR of each state.
 OFFICIAL = {

@@ -16,20 +16,20 @@ import jax
 import numpy as np
 
 import uqdm
-from uqdm import network as networks
-from uqdm import unet
-from uqdm.codec import Decoder
-from uqdm.data import load_pictures
-from uqdm.diffusion_model import DiffusionModel
+from uqdm.codec.api import Decoder
+from uqdm.diffusion import network as unet
+from uqdm.diffusion.model import DiffusionModel
 from uqdm.metrics import bpp, psnr_db
-from uqdm.model import Model
-from uqdm.published import read_published
+from uqdm.nested import network as networks
+from uqdm.nested.model import NestedModel
+from uqdm.pretrained.published_uqdm import read_published
+from uqdm.training.data import load_pictures
 
 TARGETS_DB = (25, 30, 35, 40, 45)
 CUTS = 48
 
 
-def open_model(name: str) -> Model | DiffusionModel:
+def open_model(name: str) -> NestedModel | DiffusionModel:
     """A model of any kind."""
     folder = Path(name)
     if (folder / "checkpoint.pt").is_file():
@@ -37,15 +37,15 @@ def open_model(name: str) -> Model | DiffusionModel:
     return uqdm.load_model(name)
 
 
-def count_parameters(model: Model | DiffusionModel) -> int:
+def count_parameters(model: NestedModel | DiffusionModel) -> int:
     """Numbers that were trained."""
     if isinstance(model, DiffusionModel):
         return unet.count_parameters(model.parameters)
-    # Model files of the nested process hold integers made of the parameters.
+    # NestedModel files of the nested process hold integers made of the parameters.
     return unet.count_parameters(jax.eval_shape(partial(networks.init, model.network), jax.random.key(0)))
 
 
-def rates_at_targets(picture: np.ndarray, model: Model | DiffusionModel) -> np.ndarray:
+def rates_at_targets(picture: np.ndarray, model: NestedModel | DiffusionModel) -> np.ndarray:
     """Bits per pixel at which the stream of a picture reaches each target; NaN where it does not."""
     data = uqdm.encode(picture, model=model)
     start = uqdm.info(data)["header_bytes"]

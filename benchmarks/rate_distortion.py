@@ -18,9 +18,9 @@ import numpy as np
 from tqdm import tqdm
 
 import uqdm
-from uqdm.data import load_pictures
 from uqdm.evaluation import progressive_points, write_points
 from uqdm.metrics import bd_rate_percent
+from uqdm.training.data import load_pictures
 
 PHOTO_RATES = (0.15, 0.25, 0.5, 1.0, 2.0, 3.0)
 VIEW_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -44,7 +44,7 @@ def measure(name: str, pictures: list[np.ndarray], out: Path) -> list[list[tuple
     return curves
 
 
-def rivals(path: Path) -> dict[str, list[tuple[float, float]]]:
+def baselines(path: Path) -> dict[str, list[tuple[float, float]]]:
     """Mean points of other codecs: (payload bpp, PSNR), lossless ones left out."""
     curves = defaultdict(list)
     for point in json.loads(path.read_text()):
@@ -80,7 +80,7 @@ def main() -> None:
     photos = load_pictures(data / "photos_val")
     curves = measure("photos_val", photos, options.out)
     views = measure("val64", load_pictures(data / "val64.npz")[:128], options.out)
-    table("photos_val, 24 photographs", PHOTO_RATES, curves, rivals(reference / "codecs_photos_val.json"))
+    table("photos_val, 24 photographs", PHOTO_RATES, curves, baselines(reference / "codecs_photos_val.json"))
     kodak = [curve for name, curve in zip(names, curves, strict=True) if name.startswith("kodak")]
     with (reference / "published_rd.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["dataset"] == "kodak" and row["psnr_db"]]
@@ -90,7 +90,7 @@ def main() -> None:
             if row["codec"].lower() == wanted:
                 published[row["codec"]].append((float(row["bpp"]), float(row["psnr_db"])))
     table("Kodak, our 12 pictures against published means of all 24", PHOTO_RATES, kodak, published)
-    table("val64, first 128 views", VIEW_RATES, views, rivals(reference / "codecs_val64_first128.json"))
+    table("val64, first 128 views", VIEW_RATES, views, baselines(reference / "codecs_val64_first128.json"))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 import uqdm
-from uqdm.images import read_picture
 from uqdm.library import default_model
-from uqdm.model import Model
+from uqdm.nested.model import NestedModel
+from uqdm.pictures import read_picture
 
 PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
 
@@ -55,7 +55,7 @@ def milliseconds(job: Callable[[], object], repeat: int) -> float:
     return statistics.median(times)
 
 
-def measure(picture: np.ndarray, model: Model, repeat: int) -> Times:
+def measure(picture: np.ndarray, model: NestedModel, repeat: int) -> Times:
     """Times of one picture, uint8 (H, W, 3)."""
     data = uqdm.encode(picture, model=model)
     state = model.begin(*picture.shape[:2], seed=0)

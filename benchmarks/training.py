@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from uqdm.schedule import Schedule
-from uqdm.train import Recipe, Trainer, measure_prior
-from uqdm.train_diffusion import DiffusionRecipe, DiffusionTrainer
-from uqdm.unet import UNetConfig
+from uqdm.diffusion.network import UNetConfig
+from uqdm.diffusion.train import DiffusionRecipe, DiffusionTrainer
+from uqdm.nested.schedule import Schedule
+from uqdm.nested.train import Recipe, Trainer, measure_prior
 
 SMALL = UNetConfig(width=16, levels=3, growth=1.3)
 LARGE = UNetConfig(width=128, blocks=2, levels=3, growth=1.5, heads=4)
@@ -37,14 +37,14 @@ def measure(update: Any, state, batch, updates: int) -> tuple[float, float]:
 
 
 def diffusion(network: UNetConfig, batch: int, updates: int) -> tuple[float, float]:
-    """A uniform or Gaussian process's training (uqdm.train_diffusion)."""
+    """A uniform or Gaussian process's training (uqdm.diffusion.train)."""
     trainer = DiffusionTrainer(recipe=DiffusionRecipe(network=network, batch=batch))
     pictures = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
     return measure(trainer.jitted_update, trainer.init(), trainer.place(pictures), updates)
 
 
 def nested(batch: int, updates: int) -> tuple[float, float]:
-    """The nested process's training (uqdm.train), with the recipe of the shipped weights on 64 x 64 crops."""
+    """The nested process's training (uqdm.nested.train), with the recipe of the shipped weights on 64 x 64 crops."""
     recipe = Recipe(crops=((64, batch),), prior_crops=100)
     pictures = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
     prior = measure_prior(list(pictures), recipe)

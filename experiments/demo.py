@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import uqdm
-from uqdm.evaluation import METRICS, OURS, RIVALS, curves, point_of, rival_points, write_points
-from uqdm.images import read_picture
-from uqdm.plots import contact_sheet, plot_curves
+from uqdm.evaluation import BASELINES, METRICS, OURS, baseline_points, curves, point_of, write_points
+from uqdm.evaluation.plots import contact_sheet, plot_curves
+from uqdm.pictures import read_picture
 
 PHOTOGRAPH = Path(__file__).parent / "pictures" / "kodim23.webp"
 
@@ -46,7 +46,7 @@ def main() -> None:
     (options.folder / "previews.png").write_bytes(contact_sheet(picture, chosen))
     name = options.picture.name
     rows = [(name, point) for point in points]
-    rows += [(name, point) for codec in RIVALS for point in rival_points(codec, picture)]
+    rows += [(name, point) for codec in BASELINES for point in baseline_points(codec, picture)]
     (options.folder / "curve.png").write_bytes(plot_curves(curves(rows), METRICS["psnr_db"].label))
     (options.folder / "curve.csv").write_text(write_points(rows))
     print(f"\nwritten: {', '.join(str(options.folder / n) for n in ('stream.uqdm', 'previews.png', 'curve.png'))}")

@@ -19,9 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 import uqdm
-from uqdm.codec import Decoder
-from uqdm.data import load_pictures
+from uqdm.codec.api import Decoder
 from uqdm.metrics import mean_psnr_db, sliced_wasserstein, wasserstein_distortion
+from uqdm.training.data import load_pictures
 
 RATES_BPP = (0.25, 0.5, 1.0, 2.0, 4.0)
 REALISM = (0.0, 0.25, 0.5, 0.75, 1.0)

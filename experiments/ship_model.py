@@ -2,7 +2,7 @@
 
     python experiments/ship_model.py trained.npz (photo | small)
 
-Writes `uqdm/models/NAME.npz`, what `uqdm doctor` compares with (`NAME.json`), and, where the model is new, golden
+Writes `uqdm/weights/NAME.npz`, what `uqdm doctor` compares with (`NAME.json`), and, where the model is new, golden
 streams under `tests/golden/`. Golden streams that are there already belong to models that were shipped before: they
 must decode for ever, and are never overwritten.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from uqdm import doctor
-from uqdm.codec import encode
-from uqdm.decoder import Decoder
-from uqdm.images import read_picture, write_picture
+from uqdm.codec.api import encode
+from uqdm.codec.loop import Decoder
 from uqdm.library import SHIPPED
-from uqdm.model import Model
+from uqdm.nested.model import NestedModel
+from uqdm.pictures import read_picture, write_picture
 
 ROOT = Path(__file__).parents[1]
 PHOTOGRAPH = ROOT / "experiments" / "pictures" / "kodim23.webp"
@@ -42,7 +42,7 @@ def golden_cases() -> dict[str, tuple[np.ndarray, int, float, int | None]]:
     }
 
 
-def make_golden(model: Model, folder: Path) -> None:
+def make_golden(model: NestedModel, folder: Path) -> None:
     """Writes streams, the pictures they decode to, and digests of their states."""
     folder.mkdir(parents=True)
     facts = {}
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("name", choices=SHIPPED)
     options = parser.parse_args()
-    model, name = Model.from_bytes(options.model.read_bytes()), options.name
+    model, name = NestedModel.from_bytes(options.model.read_bytes()), options.name
     folder = ROOT / "uqdm" / "models"
     (folder / f"{name}.npz").write_bytes(model.to_bytes())
     stream = encode(read_picture(PHOTOGRAPH.read_bytes())[200:232, 120:152], 0.4, model=model)

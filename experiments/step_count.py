@@ -23,13 +23,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
-from uqdm import network as networks
-from uqdm.data import load_pictures, random_crops
-from uqdm.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale, log_mass
-from uqdm.network import NetworkConfig
-from uqdm.schedule import Schedule, phase_classes
-from uqdm.train import Recipe, measure_prior
-from uqdm.transform import analysis
+from uqdm.nested import network as networks
+from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale, log_mass
+from uqdm.nested.network import NetworkConfig
+from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.nested.train import Recipe, measure_prior
+from uqdm.training.data import load_pictures, random_crops
+from uqdm.transforms.wavelet import analysis
 
 BLOCK, WIDTH, SIDE = 16, 3.0, 64
 ORDERS = {

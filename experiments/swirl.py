@@ -5,8 +5,8 @@
 The source is a noisy spiral in the plane (as in Yang, Will and Mandt 2025). Every process ends with the same noise
 variance per coordinate, sends in T steps, and has its references from an equal small network, trained for it alone:
 
-- Gaussian (the ideal of DiffC): posteriors and references of `uqdm.diffusion`; the cost is the divergence, which only
-  one-shot simulation of unbounded complexity reaches;
+- Gaussian (the ideal of DiffC): posteriors and references of `uqdm.diffusion.process`; the cost is the divergence,
+  which only one-shot simulation of unbounded complexity reaches;
 - uniform (UQDM): the same moments, dithered quantization with fresh noise at every step;
 - nested (ours): partitions that refine each other under one shift (channel_sim.dither), two coordinates at once up to
   8 steps and one after the other for 16.
@@ -30,9 +30,9 @@ import numpy as np
 import optax
 from matplotlib.patches import Rectangle
 
-from uqdm import diffusion
-from uqdm.diffusion import NoiseSchedule, Prediction
-from uqdm.loss import log_mass
+from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.process import NoiseSchedule, Prediction
+from uqdm.nested.loss import log_mass
 
 STEPS = (1, 2, 4, 8, 16)
 FINEST = 2.0**-4

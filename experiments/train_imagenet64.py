@@ -4,8 +4,8 @@
         --validate val64.npz --export imagenet64.npz
 
 The source is a data set of tensorflow-datasets, a folder with the official ImageNet 64 x 64 archives, a folder of
-pictures, or an npz file (uqdm.dataset). The defaults are the published UQDM's; `--recipe.NAME` changes a number, for
-example
+pictures, or an npz file (uqdm.training.dataset). The defaults are the published UQDM's; `--recipe.NAME` changes a
+number, for example
 
     --recipe.network.width 128 --recipe.network.levels 3 --recipe.network.bfloat16 True --recipe.batch 256
 
@@ -25,9 +25,9 @@ import jax
 import tyro
 from train_photo import validation_set
 
-from uqdm.diffusion_model import DiffusionModel
+from uqdm.diffusion.model import DiffusionModel
+from uqdm.diffusion.train import DiffusionRecipe, fit_diffusion, recipe_like
 from uqdm.library import load_model
-from uqdm.train_diffusion import DiffusionRecipe, fit_diffusion, recipe_like
 
 
 @dataclass(frozen=True, kw_only=True)

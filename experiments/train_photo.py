@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from fit_trust import with_fitted_trust
+from fit_preview_weights import with_fitted_preview_weights
 
-from uqdm.data import load_pictures
-from uqdm.model import Model
-from uqdm.train import Recipe, fit
+from uqdm.nested.model import NestedModel
+from uqdm.nested.train import Recipe, fit
+from uqdm.training.data import load_pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +66,13 @@ def main(arguments: Arguments) -> None:
         stop_after=arguments.stop_after,
         checkpoint_every=arguments.checkpoint_every,
         validate_every=arguments.validate_every,
-        start_from=Model.from_bytes(arguments.start_from.read_bytes()) if arguments.start_from else None,
+        start_from=NestedModel.from_bytes(arguments.start_from.read_bytes()) if arguments.start_from else None,
         name=arguments.name,
     )
     if arguments.export:
-        model = with_fitted_trust(model, arguments.pictures, side=min(side for side, _ in arguments.recipe.crops))
+        model = with_fitted_preview_weights(
+            model, arguments.pictures, side=min(side for side, _ in arguments.recipe.crops)
+        )
         model.save(arguments.export)
         print(f"{arguments.export}: model {model.id[:4].hex()}, {arguments.export.stat().st_size / 2**20:.2f} MiB")
 

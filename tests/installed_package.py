@@ -54,7 +54,9 @@ def main() -> None:
         assert package.encode(PICTURE, lossless=True) == Path(stream).read_bytes()
         info = seconds(BIN / "uqdm", "info", stream)
     print(uqdm("doctor"), end="")
-    imports = {name: seconds(sys.executable, "-c", f"import {name}") for name in ("uqdm", "uqdm.codec", "channel_sim")}
+    imports = {
+        name: seconds(sys.executable, "-c", f"import {name}") for name in ("uqdm", "uqdm.codec.api", "channel_sim")
+    }
     size = sum(file.stat().st_size for file in Path(sys.prefix).rglob("*") if file.is_file() and not file.is_symlink())
     print(", ".join(f"import {name} {value:.2f} s" for name, value in imports.items()), end="")
     print(f", uqdm info {info:.2f} s; the environment has {size / 2**20:.0f} MiB")

@@ -30,7 +30,7 @@ class Header(NamedTuple):
     seed: int
     steps: int
     payload: bytes
-    tail_id: bytes
+    residual_id: bytes
 
 
 def read_header(data: bytes) -> Header:
@@ -59,14 +59,14 @@ def read_header(data: bytes) -> Header:
         raise ValueError("not version 2 of the format")
     width, height, seed = read_integer(3), read_integer(3), read_integer(5)
     steps = read_byte()
-    tail_id = bytes(read_byte() for _ in range(4)) if data[3] & 0x80 else b""
+    residual_id = bytes(read_byte() for _ in range(4)) if data[3] & 0x80 else b""
     length = read_integer(5)
     checked = data[:position]
     if (read_byte() << 8 | read_byte()) != binascii.crc_hqx(checked, 0xFFFF):
         raise ValueError("the header's CRC is wrong")
     if not (1 <= width <= 65535 and 1 <= height <= 65535 and width * height <= 1 << 26 and seed < 1 << 32):
         raise ValueError("a number in the header is out of range")
-    return Header(data[4:8], width, height, seed, steps, data[position : position + length], tail_id)
+    return Header(data[4:8], width, height, seed, steps, data[position : position + length], residual_id)
 
 
 def load_model(path: str) -> Model:

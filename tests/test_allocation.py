@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pictures import make_picture
 
-from uqdm.allocation import block_bits
-from uqdm.codec import encode_with_costs
-from uqdm.plots import plot_allocation
+from uqdm.codec.api import encode_with_costs
+from uqdm.evaluation.plots import plot_allocation
+from uqdm.nested.allocation import block_bits
 
 
 @pytest.fixture(scope="module")

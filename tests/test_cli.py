@@ -8,10 +8,10 @@ import pytest
 from pictures import make_picture
 
 from uqdm.cli import main
-from uqdm.codec import encode
-from uqdm.images import read_picture, write_picture
+from uqdm.codec.api import encode
 from uqdm.library import load_model
 from uqdm.metrics import psnr_db
+from uqdm.pictures import read_picture, write_picture
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def bad_inputs(folder):
 
 def test_without_matplotlib_plot_says_what_to_install(run, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "uqdm.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "uqdm.evaluation.plots", raising=False)
     code, _, err = run("plot", str(folder / "in.png"), "-o", "curve.png", "--csv")
     assert code == 2
     assert err == "uqdm plot: figures need matplotlib: pip install 'uqdm[plot]'\n"
@@ -185,7 +185,7 @@ def test_a_bad_stream_gets_one_line_and_leaves_nothing(run, folder, tmp_path, na
 
 
 def test_the_wrong_model_is_named(run, folder, tmp_path):
-    from uqdm import container
+    from uqdm.codec import container
 
     whole = (folder / "whole.uqdm").read_bytes()
     header, start = container.unpack(whole)
@@ -249,7 +249,7 @@ def test_encode_can_verify_its_own_output(run, folder, tmp_path, monkeypatch):
     assert len((tmp_path / "a.uqdm").read_bytes()) == 200
 
     another = encode(make_picture(24, 32, seed=1), model=load_model(folder / "m.npz"))
-    monkeypatch.setattr("uqdm.codec.encode", lambda *_, **__: another)
+    monkeypatch.setattr("uqdm.codec.api.encode", lambda *_, **__: another)
     code, _, err = run("encode", str(folder / "in.png"), "b.uqdm", "--verify")
     assert code == 2
     assert "does not decode to what was encoded" in err

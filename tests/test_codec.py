@@ -4,9 +4,9 @@ import pytest
 from pictures import make_picture
 
 import uqdm
-from uqdm.codec import Decoder, encode_with_costs
+from uqdm.codec.api import Decoder, encode_with_costs
+from uqdm.contract import steps_until
 from uqdm.metrics import psnr_db
-from uqdm.state import steps_until
 
 SIZES = [(1, 1), (1, 9), (8, 8), (17, 5), (48, 40)]
 
@@ -159,8 +159,8 @@ def test_extreme_pictures_survive(tiny_model):
 
 def test_another_models_stream_is_refused(tiny_model):
     data = bytearray(uqdm.encode(make_picture(8, 8), model=tiny_model))
-    header, start = uqdm.container.unpack(bytes(data))
-    other = uqdm.container.pack(header._replace(model_id=b"none")) + bytes(data[start:])
+    header, start = uqdm.codec.container.unpack(bytes(data))
+    other = uqdm.codec.container.pack(header._replace(model_id=b"none")) + bytes(data[start:])
     with pytest.raises(uqdm.ModelMismatchError, match="made with model 6e6f6e65"):
         uqdm.decode(other, model=tiny_model)
 

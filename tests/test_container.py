@@ -2,8 +2,8 @@ import binascii
 
 import pytest
 
-from uqdm import container
-from uqdm.container import Header
+from uqdm.codec import container
+from uqdm.codec.container import Header
 from uqdm.errors import FormatError
 
 HEADER = Header(b"\x01\x02\x03\x04", 768, 512, 300, 20, 123_456)
@@ -15,8 +15,8 @@ def test_golden_header():
 
 
 def test_golden_lossless_header():
-    """The flag 80 in the version, and four bytes of tail id after the steps."""
-    packed = container.pack(HEADER._replace(tail_id=b"\x0a\x0b\x0c\x0d")).hex(" ")
+    """The flag 80 in the version, and four bytes of residual id after the steps."""
+    packed = container.pack(HEADER._replace(residual_id=b"\x0a\x0b\x0c\x0d")).hex(" ")
     assert packed == "8f 55 51 82 01 02 03 04 80 06 80 04 ac 02 14 0a 0b 0c 0d c0 c4 07 d1 c7"
 
 
@@ -24,7 +24,7 @@ def test_golden_lossless_header():
     "header",
     [
         HEADER,
-        HEADER._replace(tail_id=b"tail"),
+        HEADER._replace(residual_id=b"rest"),
         Header(bytes(4), 1, 1, 0, 0, 0),
         Header(b"abcd", 65535, 1, 2**32 - 1, 255, 2**32),
     ],
@@ -34,9 +34,9 @@ def test_a_header_comes_back_whatever_follows(header):
     assert container.unpack(packed + b"payload") == (header, len(packed))
 
 
-@pytest.mark.parametrize("tail_id", [b"", b"tail"])
-def test_every_cut_and_every_flipped_bit_of_a_header_is_noticed(tail_id):
-    packed = container.pack(HEADER._replace(tail_id=tail_id))
+@pytest.mark.parametrize("residual_id", [b"", b"rest"])
+def test_every_cut_and_every_flipped_bit_of_a_header_is_noticed(residual_id):
+    packed = container.pack(HEADER._replace(residual_id=residual_id))
     for cut in range(len(packed)):
         with pytest.raises(FormatError, match="empty|ends inside"):
             container.unpack(packed[:cut])

@@ -8,11 +8,11 @@ from pictures import make_picture
 
 import uqdm
 from channel_sim import GaussianChannel
-from uqdm.codec import Decoder, encode_with_costs
-from uqdm.diffc import PredictorModel
+from uqdm.codec.api import Decoder, encode_with_costs
+from uqdm.contract import Model
+from uqdm.diffusion.predictor import PredictorModel
+from uqdm.diffusion.source import Latents, Pixels
 from uqdm.metrics import psnr_db
-from uqdm.source import Latents, Pixels
-from uqdm.state import ProgressiveModel
 
 VARIANCE = 1 / 16
 GAMMAS = tuple(np.linspace(5.0, -5.0, 11).tolist())
@@ -50,7 +50,7 @@ def latent_model(model) -> PredictorModel:
 
 
 def test_a_function_that_predicts_noise_is_a_progressive_codec(model):
-    assert isinstance(model, ProgressiveModel)
+    assert isinstance(model, Model)
     picture = gaussian_picture(0)
     data, costs = encode_with_costs(picture, model=model)
     quality = [psnr_db(picture, p.picture) for p in uqdm.previews(data, model=model)]

@@ -15,11 +15,11 @@ import pytest
 from pictures import make_picture
 
 import uqdm
-from uqdm import diffusion
-from uqdm.dataset import Batches, open_source
-from uqdm.diffusion_loss import DiffusionLoss
-from uqdm.train_diffusion import DiffusionRecipe, DiffusionTrainer, fit_diffusion
-from uqdm.unet import UNetConfig
+from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.loss import DiffusionLoss
+from uqdm.diffusion.network import UNetConfig
+from uqdm.diffusion.train import DiffusionRecipe, DiffusionTrainer, fit_diffusion
+from uqdm.training.dataset import Batches, open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = UNetConfig(width=8, levels=2, norm_groups=4, heads=1)

@@ -10,25 +10,25 @@ import pytest
 from pictures import make_picture
 
 from uqdm.cli import main
-from uqdm.codec import decode, encode_with_costs, previews
-from uqdm.dataset import open_source
+from uqdm.codec.api import decode, encode_with_costs, previews
 from uqdm.evaluation import (
-    Ledgers,
     Plan,
     Point,
+    Records,
+    baseline_points,
     curves,
     point_of,
     progressive_points,
     read_points,
-    rival_points,
     run,
     write_points,
     write_tables,
 )
 from uqdm.evaluation.points import pictures_at
-from uqdm.images import write_picture
 from uqdm.library import load_model
 from uqdm.metrics import psnr_db
+from uqdm.pictures import write_picture
+from uqdm.training.dataset import open_source
 
 COUNT = 3
 TABLES = ("pictures.csv", "pictures.jsonl", "means.csv")
@@ -118,8 +118,8 @@ def test_two_processes_and_one_give_the_same_evaluation(folder, uqdm_eval, unbro
     with subprocess.Popen([*command, "--shard", "1/2"]) as other:
         assert uqdm_eval(*options, "--shard", "0/2")[0] == 0
         assert other.wait(300) == 0
-    ledgers = {path.name: path.read_text().count("\n") for path in (tmp_path / "out").glob("ledger-*")}
-    assert ledgers == {"ledger-0-of-2.jsonl": 2, "ledger-1-of-2.jsonl": 1}
+    records = {path.name: path.read_text().count("\n") for path in (tmp_path / "out").glob("records-*")}
+    assert records == {"records-0-of-2.jsonl": 2, "records-1-of-2.jsonl": 1}
     assert same_results(tmp_path / "out", unbroken)
 
 
@@ -136,13 +136,13 @@ def test_a_killed_run_goes_on_with_the_same_result(folder, unbroken, tmp_path, m
 
     with pytest.raises(Killed):
         run(source, plan, model, tmp_path / "out", count=COUNT, on_picture=kill)
-    ledger = tmp_path / "out" / "ledger-0-of-1.jsonl"
-    first = ledger.read_bytes()
+    records = tmp_path / "out" / "records-0-of-1.jsonl"
+    first = records.read_bytes()
     assert first.count(b"\n") == 1
-    ledger.write_bytes(first + b'[1, "1/a.png", 16, 24, [0.')
-    assert 1 not in Ledgers(tmp_path / "out"), "half a line is no measurement"
+    records.write_bytes(first + b'[1, "1/a.png", 16, 24, [0.')
+    assert 1 not in Records(tmp_path / "out"), "half a line is no measurement"
     run(source, plan, model, tmp_path / "out", count=COUNT)
-    assert ledger.read_bytes().startswith(first), "what was measured is not measured again"
+    assert records.read_bytes().startswith(first), "what was measured is not measured again"
     write_tables(tmp_path / "out", plan, COUNT)
     assert same_results(tmp_path / "out", unbroken)
 
@@ -154,7 +154,7 @@ def test_the_last_process_writes_the_tables(uqdm_eval, unbroken, tmp_path):
     assert "1 of 3 pictures" in err
     assert not (tmp_path / "out" / "summary.json").exists()
     assert uqdm_eval(*options)[0] == 0
-    assert len((tmp_path / "out" / "ledger-0-of-1.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "out" / "records-0-of-1.jsonl").read_text().splitlines()) == 2
     assert same_results(tmp_path / "out", unbroken)
 
 
@@ -229,7 +229,7 @@ def test_what_is_no_table_is_refused(text, message):
 
 def test_rivals_are_measured_by_what_they_decode():
     picture = make_picture(16, 24)
-    points = rival_points("webp", picture)
+    points = baseline_points("webp", picture)
     assert [point.setting for point in points] == [
         "5",
         "10",

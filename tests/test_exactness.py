@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uqdm import convolution as convolutions
-from uqdm import integer
-from uqdm import network as networks
-from uqdm.process import LevelTables
-from uqdm.schedule import phase_classes
+from uqdm.exact import convolution as convolutions
+from uqdm.nested import integer_network as integer
+from uqdm.nested import network as networks
+from uqdm.nested.process import LevelTables
+from uqdm.nested.schedule import phase_classes
 
 STRUCTURE = {
     "broadcast_in_dim", "concatenate", "dynamic_slice", "gather", "iota", "jit", "pad", "pjit", "reshape", "rev",
@@ -112,12 +112,12 @@ def states(tiny_model):
 
 
 def test_every_way_to_convolve_gives_the_same(tiny_model, states):
-    from uqdm.model import Model
+    from uqdm.nested.model import NestedModel
 
     for step in (0, 5, 9):
         expected = tiny_model.reference(states, step)
         for name in convolutions.CONVOLUTIONS:
-            got = Model(arrays=tiny_model.arrays, convolution=name).reference(states, step)
+            got = NestedModel(arrays=tiny_model.arrays, convolution=name).reference(states, step)
             for a, b in zip(got, expected, strict=True):
                 np.testing.assert_array_equal(a, b)
 
@@ -133,7 +133,7 @@ def test_batches_strips_and_compilation_change_nothing(tiny_model, states, monke
         np.testing.assert_array_equal(eager[i], expected[i][:2])
     tall = np.concatenate(list(states), axis=0)[None]
     whole = tiny_model.reference(tall, step)[:2]
-    monkeypatch.setattr("uqdm.model._STRIP_CELLS", 40)
+    monkeypatch.setattr("uqdm.nested.model._STRIP_CELLS", 40)
     for a, b in zip(tiny_model.reference(tall, step)[:2], whole, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -152,7 +152,7 @@ def test_the_integer_network_is_near_the_one_that_was_trained(tiny_model, states
 
 
 def test_references_are_the_integers_of_the_documentation(tiny_model):
-    """Eqs. 3 to 5 of uqdm.process in Python's integers, for large and small numbers of both signs."""
+    """Eqs. 3 to 5 of uqdm.nested.process in Python's integers, for large and small numbers of both signs."""
     tables, rng = tiny_model.levels, np.random.default_rng(0)
     level, channel = rng.integers(0, 4, 200), rng.integers(0, 192, 200)
     a, b = rng.integers(-1024, 1025, 200).astype(np.int16), rng.integers(-448, 449, 200).astype(np.int16)

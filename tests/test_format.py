@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from pictures import make_picture
 from plain_decoder import decode_state
-from plain_tail import decode_picture
+from plain_residual import decode_picture
 
 import uqdm
-from uqdm.decoder import Decoder
-from uqdm.images import read_picture
+from uqdm.codec.loop import Decoder
 from uqdm.library import model_of_stream
-from uqdm.lossless import load_tail
-from uqdm.model import Model
-from uqdm.network import NetworkConfig, init
-from uqdm.schedule import Schedule
-from uqdm.transform import layout
+from uqdm.lossless.predicted import load_residual
+from uqdm.nested.model import NestedModel
+from uqdm.nested.network import NetworkConfig, init
+from uqdm.nested.schedule import Schedule
+from uqdm.pictures import read_picture
+from uqdm.transforms.wavelet import layout
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
 
 
-def assert_same_state(data: bytes, model: Model) -> None:
+def assert_same_state(data: bytes, model: NestedModel) -> None:
     decoder = Decoder(data, model=model)
     while decoder.advance():
         pass
@@ -35,17 +35,17 @@ def assert_same_state(data: bytes, model: Model) -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_the_plain_decoder_reads_golden_streams(folder):
     model = model_of_stream(bytes.fromhex(folder.name))
-    assert isinstance(model, Model)
+    assert isinstance(model, NestedModel)
     for name in json.loads((folder / "states.json").read_text()):
         assert_same_state((folder / f"{name}.uqdm").read_bytes(), model)
 
 
 @pytest.mark.parametrize("name", ["1x1", "7x5_noise", "64x64"])
 def test_the_plain_decoder_reads_golden_lossless_streams(name):
-    model, tail = uqdm.load_model(), load_tail()
-    folder = Path(__file__).parent / "golden_lossless" / f"{model.id[:4].hex()}_{tail.id[:4].hex()}"
+    model, residual = uqdm.load_model(), load_residual()
+    folder = Path(__file__).parent / "golden_lossless" / f"{model.id[:4].hex()}_{residual.id[:4].hex()}"
     data = (folder / f"{name}.uqdm").read_bytes()
-    picture = decode_picture(data, dict(model.arrays), dict(tail.arrays))
+    picture = decode_picture(data, dict(model.arrays), dict(residual.arrays))
     np.testing.assert_array_equal(picture, read_picture((folder / f"{name}.png").read_bytes()))
 
 
@@ -54,12 +54,12 @@ def test_the_plain_decoder_reads_lossless_streams(tiny_model, tau):
     noise = np.random.default_rng(0).integers(0, 256, (11, 18, 3), dtype=np.uint8)
     for picture in (make_picture(33, 17), noise):
         data = uqdm.encode(picture, tau, lossless=True, model=tiny_model, seed=9)
-        decoded = decode_picture(data, dict(tiny_model.arrays), dict(load_tail().arrays))
+        decoded = decode_picture(data, dict(tiny_model.arrays), dict(load_residual().arrays))
         np.testing.assert_array_equal(decoded, picture)
         assert_same_state(data[: len(data) // 2], tiny_model)
 
 
-def extreme_model(block: int, phases: tuple[tuple[int, int], ...], size: float) -> Model:
+def extreme_model(block: int, phases: tuple[tuple[int, int], ...], size: float) -> NestedModel:
     """Random weights, large enough for every limit of the network to be met."""
     channels = layout(block)
     prior_std = 200.0 / (1 + channels.band) / (1 + (channels.colour > 0))
@@ -72,7 +72,7 @@ def extreme_model(block: int, phases: tuple[tuple[int, int], ...], size: float) 
     )
     for name in ("ceilings", "local_ceilings"):
         parameters[name] = np.maximum(np.abs(parameters[name]), 0.5)
-    return Model.from_training(schedule=schedule, network=network, parameters=parameters, name="extreme")
+    return NestedModel.from_training(schedule=schedule, network=network, parameters=parameters, name="extreme")
 
 
 @pytest.mark.parametrize("size", [0.1, 1.0])

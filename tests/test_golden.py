@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import uqdm
-from uqdm.decoder import Decoder
-from uqdm.images import read_picture
+from uqdm.codec.loop import Decoder
 from uqdm.library import SHIPPED
-from uqdm.lossless import load_tail
+from uqdm.lossless.predicted import load_residual
+from uqdm.pictures import read_picture
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir())
 CASES = [(folder, name) for folder in FOLDERS for name in json.loads((folder / "states.json").read_text())]
@@ -39,7 +39,7 @@ LOSSLESS = sorted((Path(__file__).parent / "golden_lossless").glob("*/*.uqdm"))
 
 
 def test_there_are_golden_lossless_streams_of_what_is_shipped():
-    shipped = f"{uqdm.load_model().id[:4].hex()}_{load_tail().id[:4].hex()}"
+    shipped = f"{uqdm.load_model().id[:4].hex()}_{load_residual().id[:4].hex()}"
     assert shipped in {path.parent.name for path in LOSSLESS}
 
 

@@ -6,7 +6,7 @@ from pictures import make_picture
 from PIL import Image
 
 from uqdm.errors import PictureError
-from uqdm.images import read_picture, write_picture
+from uqdm.pictures import read_picture, write_picture
 
 
 def file_of(image: Image.Image, kind: str = "PNG", **options) -> bytes:

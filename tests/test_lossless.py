@@ -1,4 +1,4 @@
-"""The lossless tail: what comes back is what was encoded, whatever it is and whatever the network says."""
+"""The lossless residual: what comes back is what was encoded, whatever it is and whatever the network says."""
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +8,17 @@ from pictures import make_picture
 from test_exactness import inexact
 
 import uqdm
-from uqdm import pixel_network
-from uqdm.codec import encode_with_costs
-from uqdm.convolution import CONVOLUTIONS
-from uqdm.decoder import Decoder, check_against
-from uqdm.lossless import PixelState, Tail, load_tail, predict_pixels
+from uqdm.codec.api import encode_with_costs
+from uqdm.codec.loop import Decoder, check_against
+from uqdm.exact.convolution import CONVOLUTIONS
+from uqdm.lossless import pixel_network
+from uqdm.lossless.predicted import PixelState, Residual, load_residual, predict_pixels
 from uqdm.metrics import psnr_db
-from uqdm.nested_state import NestedState
-from uqdm.transform import synthesis
+from uqdm.nested.state import NestedState
+from uqdm.transforms.wavelet import synthesis
 
 FULL = ("pixel", "small", "odd", "square", "noise", "black", "two colours")
-"""Pictures that are sent with steps before the tail, too."""
+"""Pictures that are sent with steps before the residual, too."""
 
 
 def pictures() -> dict[str, np.ndarray]:
@@ -63,7 +63,7 @@ def test_files_are_as_long_as_the_model_says(tiny_model):
     assert len(data) <= 1.003 * costs[-1].ideal_bits / 8 + 24
 
 
-def test_every_prefix_of_the_tail_shows_what_is_determined_and_never_gets_worse(tiny_model):
+def test_every_prefix_of_the_residual_shows_what_is_determined_and_never_gets_worse(tiny_model):
     picture = make_picture(16, 16)
     data, costs = encode_with_costs(picture, lossless=True, model=tiny_model)
     decoder = Decoder(data[: costs[-5].file_bytes], model=tiny_model)
@@ -87,7 +87,7 @@ def test_every_prefix_of_the_tail_shows_what_is_determined_and_never_gets_worse(
     assert decoder.step == decoder.header.total_steps
 
 
-def test_previews_go_on_through_the_tail(tiny_model):
+def test_previews_go_on_through_the_residual(tiny_model):
     picture = make_picture(24, 24)
     data, costs = encode_with_costs(picture, lossless=True, model=tiny_model)
     shown = list(uqdm.previews(data, model=tiny_model))
@@ -144,12 +144,12 @@ def test_a_check_against_another_picture_fails(tiny_model):
         check_against(data, other, model=tiny_model)
 
 
-def test_a_stream_with_another_tail_is_refused(tiny_model):
+def test_a_stream_with_another_residual_is_refused(tiny_model):
     data = uqdm.encode(make_picture(7, 5), lossless=True, model=tiny_model)
-    header, start = uqdm.container.unpack(data)
-    assert header.tail_id == load_tail().id[:4]
-    other = uqdm.container.pack(header._replace(tail_id=b"none")) + data[start:]
-    with pytest.raises(uqdm.ModelMismatchError, match="lossless tail of id 6e6f6e65"):
+    header, start = uqdm.codec.container.unpack(data)
+    assert header.residual_id == load_residual().id[:4]
+    other = uqdm.codec.container.pack(header._replace(residual_id=b"none")) + data[start:]
+    with pytest.raises(uqdm.ModelMismatchError, match="lossless residual of id 6e6f6e65"):
         uqdm.decode(other, model=tiny_model)
 
 
@@ -175,18 +175,18 @@ def test_any_coefficients_predict_pixels():
 
 @pytest.mark.parametrize("convolution", CONVOLUTIONS)
 def test_the_networks_use_exact_arithmetic_only(convolution):
-    tail = load_tail()
+    residual = load_residual()
 
     def run(rows, features):
         return pixel_network.evaluate(rows, features, convolution=convolution)
 
     features = jnp.zeros((1, 4, 5, 45), jnp.int8)
-    assert not inexact(jax.make_jaxpr(run)(tail.rows[0], features).jaxpr)
+    assert not inexact(jax.make_jaxpr(run)(residual.rows[0], features).jaxpr)
 
 
 def test_all_ways_to_convolve_give_the_same():
     features = np.random.default_rng(0).integers(-127, 128, (1, 9, 7, 45)).astype(np.int8)
-    for rows in load_tail().rows:
+    for rows in load_residual().rows:
         results = [pixel_network.evaluate(rows, features, convolution=name) for name in CONVOLUTIONS]
         for other in results[1:]:
             for a, b in zip(results[0], other, strict=True):
@@ -209,7 +209,7 @@ def test_integers_are_what_was_trained():
 
 
 def test_networks_that_could_overflow_are_refused():
-    arrays = dict(load_tail().arrays)
+    arrays = dict(load_residual().arrays)
     for name, value in (
         ("second/kernel", np.int8(127)),
         ("head/multiplier", np.int32(2**30)),
@@ -217,19 +217,19 @@ def test_networks_that_could_overflow_are_refused():
     ):
         wrong = arrays | {name: np.full_like(arrays[name], value)}
         with pytest.raises(ValueError, match="not exact"):
-            Tail.from_bytes(Tail(arrays=wrong).to_bytes())
+            Residual.from_bytes(Residual(arrays=wrong).to_bytes())
     with pytest.raises(ValueError, match="not a model file"):
-        Tail.from_bytes(b"nothing")
+        Residual.from_bytes(b"nothing")
     del arrays["table"]
     with pytest.raises(ValueError, match="lacks table"):
-        Tail.from_bytes(Tail(arrays=arrays).to_bytes())
+        Residual.from_bytes(Residual(arrays=arrays).to_bytes())
 
 
 def test_large_pictures_are_evaluated_in_strips(tiny_model, monkeypatch):
     states = []
     for cells in (2**16, 16):
-        monkeypatch.setattr("uqdm.lossless._STRIP_QUADS", cells)
-        state = PixelState(load_tail(), NestedState(tiny_model, 200, 16, 0), 200, 16)
+        monkeypatch.setattr("uqdm.lossless.predicted._STRIP_QUADS", cells)
+        state = PixelState(load_residual(), NestedState(tiny_model, 200, 16, 0), 200, 16)
         states.append(state._outputs(0))
     for a, b in zip(*states, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -9,9 +9,9 @@ from pictures import make_picture
 from PIL import Image
 
 import uqdm
-from uqdm import diffusion
 from uqdm.cli import main
-from uqdm.pipeline import GAMMAS_FILE, flow_coordinates, load_pipeline, noise_of
+from uqdm.diffusion import process as diffusion
+from uqdm.pretrained.diffusers import GAMMAS_FILE, flow_coordinates, load_pipeline, noise_of
 
 # PyTorch, diffusers and transformers warn of each other's versions.
 quiet = pytest.mark.filterwarnings("ignore")
@@ -179,7 +179,7 @@ def test_a_pipeline_folder_is_a_codec_on_the_command_line(folders, kind, tmp_pat
 @quiet
 @pytest.mark.parametrize("kind", ["latents", "flow"])
 def test_the_state_of_a_latent_model_ends_at_the_latent(folders, kind):
-    from uqdm.codec import Decoder
+    from uqdm.codec.api import Decoder
 
     picture, model = make_picture(16, 16), load_pipeline(folders[kind])
     decoder = Decoder(uqdm.encode(picture, model=model), model=model)

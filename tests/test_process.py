@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from pictures import make_picture
 
-from uqdm import network as networks
-from uqdm.loss import NestedLoss
-from uqdm.transform import analysis
+from uqdm.exact.fixed_point import round_kernels
+from uqdm.nested import network as networks
+from uqdm.nested.loss import NestedLoss
+from uqdm.transforms.wavelet import analysis
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def all_terms(model, coefficients):
 
 def test_the_loss_is_the_length_of_the_real_stream(tiny_model):
     """The training loss has no ticks, tables or coder; the file must cost the same all the same."""
-    from uqdm.codec import encode_with_costs
+    from uqdm.codec.api import encode_with_costs
 
     picture = make_picture(48, 40)
     coefficients = analysis(jnp.asarray(picture, jnp.float32)[None], tiny_model.block)
@@ -56,7 +57,7 @@ def test_gradients_reach_every_parameter(tiny_model, coefficients):
     pictures = jnp.broadcast_to(coefficients, (len(steps), *coefficients.shape[1:]))
 
     def total(parameters):
-        network = partial(networks.apply, tiny_model.network, networks.round_kernels(parameters), quantized=True)
+        network = partial(networks.apply, tiny_model.network, round_kernels(parameters), quantized=True)
         got = NestedLoss(tiny_model.schedule)(network, pictures, steps, jax.random.key(0))
         return jnp.sum(got.rate_bits + got.halving_bits) + 100 * jnp.sum(got.squared_error)
 

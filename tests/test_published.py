@@ -9,12 +9,13 @@ import pytest
 from pictures import make_picture
 
 import uqdm
-from uqdm import diffusion, unet
-from uqdm.codec import Decoder, encode_with_costs
-from uqdm.diffusion import Moments, Prediction
-from uqdm.diffusion_model import DiffusionModel
+from uqdm.codec.api import Decoder, encode_with_costs
+from uqdm.diffusion import network as unet
+from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.model import DiffusionModel
+from uqdm.diffusion.process import Moments, Prediction
 from uqdm.metrics import psnr_db
-from uqdm.published import read_checkpoint, read_published
+from uqdm.pretrained.published_uqdm import read_checkpoint, read_published
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +117,8 @@ def test_coded_integers_and_rates_are_the_published_ones(golden, step):
     nats = -diffusion.log_psi_mass(stored("z_s") - delta / 2, stored("z_s") + delta / 2, psi)
     np.testing.assert_allclose(nats, stored("rate_nats"), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(nats.sum((1, 2, 3)), stored("rate_sum_nats"), rtol=1e-5)
-    tails = stored("probe_y")
-    far = diffusion.log_psi_mass(tails - delta / 2, tails + delta / 2, psi) - np.log(delta)
+    residuals = stored("probe_y")
+    far = diffusion.log_psi_mass(residuals - delta / 2, residuals + delta / 2, psi) - np.log(delta)
     np.testing.assert_allclose(far, stored("probe_log_prob"), rtol=2e-3, atol=1e-3)
 
 

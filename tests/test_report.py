@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from pictures import make_picture
 
-from uqdm import report
-from uqdm.codec import Preview
-from uqdm.images import read_picture
+from uqdm.codec.api import Preview
+from uqdm.evaluation import report
 from uqdm.metrics import bpp, psnr_db
+from uqdm.pictures import read_picture
 
 NAME = "<b>a & \"b'.png"
 VOID = {"meta", "img", "input", "line", "polyline", "circle"}

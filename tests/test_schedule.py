@@ -2,10 +2,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uqdm.process import prior_of_levels
-from uqdm.schedule import UNSEEN, Schedule, phase_classes
-from uqdm.state import steps_until
-from uqdm.transform import layout, unpack
+from uqdm.contract import steps_until
+from uqdm.nested.process import prior_of_levels
+from uqdm.nested.schedule import UNSEEN, Schedule, phase_classes
+from uqdm.transforms.wavelet import layout, unpack
 
 
 @pytest.fixture

@@ -9,17 +9,18 @@ from test_diffc import FEW, VARIANCE, gaussian_picture, gaussian_predictor
 
 import uqdm
 from channel_sim import GaussianChannel
-from uqdm import diffusion, unet
-from uqdm.codec import encode_with_costs
-from uqdm.diffc import PredictorModel
-from uqdm.diffusion_model import DiffusionModel
-from uqdm.sweet_spot import (
+from uqdm.codec.api import encode_with_costs
+from uqdm.diffusion import network as unet
+from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.model import DiffusionModel
+from uqdm.diffusion.noise_levels import (
     DenoisingErrors,
     denoising_errors,
     expected_bits,
     information_bits,
     sweet_spot_schedule,
 )
+from uqdm.diffusion.predictor import PredictorModel
 
 LEVELS = tuple(np.linspace(5.0, -5.0, 41).tolist())
 DIMENSION = 12_288

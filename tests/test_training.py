@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pictures import make_picture
 
-from uqdm.data import load_pictures, random_crops
-from uqdm.images import write_picture
-from uqdm.train import Recipe, fit
+from uqdm.nested.train import Recipe, fit
+from uqdm.pictures import write_picture
+from uqdm.training.data import load_pictures, random_crops
 
 PICTURES = np.stack([make_picture(40, 40, seed) for seed in range(4)])
 RECIPE = Recipe(
@@ -92,7 +92,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
 def test_training_lowers_the_loss_and_can_go_on_from_a_model(tmp_path):
     from dataclasses import replace
 
-    from uqdm.train import Trainer
+    from uqdm.nested.train import Trainer
 
     recipe = replace(RECIPE, steps=60, quantize_from=0, learning_rate=1e-2)
     model = fit(recipe, [PICTURES], {}, tmp_path / "a")

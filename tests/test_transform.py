@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uqdm.transform import analysis, grid_shape, layout, pack, pad_to_blocks, synthesis, unpack
+from uqdm.transforms.wavelet import analysis, grid_shape, layout, pack, pad_to_blocks, synthesis, unpack
 
 
 @pytest.fixture

@@ -11,25 +11,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from uqdm.codec import Preview as Preview
-    from uqdm.codec import decode as decode
-    from uqdm.codec import decode_batch as decode_batch
-    from uqdm.codec import encode as encode
-    from uqdm.codec import encode_batch as encode_batch
-    from uqdm.codec import previews as previews
-    from uqdm.container import describe as info
+    from uqdm.codec.api import Preview as Preview
+    from uqdm.codec.api import decode as decode
+    from uqdm.codec.api import decode_batch as decode_batch
+    from uqdm.codec.api import encode as encode
+    from uqdm.codec.api import encode_batch as encode_batch
+    from uqdm.codec.api import previews as previews
+    from uqdm.codec.container import describe as info
     from uqdm.errors import DamagedStreamError as DamagedStreamError
     from uqdm.errors import FormatError as FormatError
     from uqdm.errors import ModelMismatchError as ModelMismatchError
     from uqdm.errors import StreamError as StreamError
     from uqdm.library import load_model as load_model
-    from uqdm.model import Model as Model
+    from uqdm.nested.model import NestedModel as NestedModel
 
 __version__ = "0.1.0"
 __all__ = [
     "DamagedStreamError",
     "FormatError",
-    "Model",
+    "NestedModel",
     "ModelMismatchError",
     "Preview",
     "StreamError",
@@ -45,22 +45,22 @@ __all__ = [
 _HOMES = {
     "DamagedStreamError": "uqdm.errors",
     "FormatError": "uqdm.errors",
-    "Model": "uqdm.model",
+    "NestedModel": "uqdm.nested.model",
     "ModelMismatchError": "uqdm.errors",
-    "Preview": "uqdm.codec",
+    "Preview": "uqdm.codec.api",
     "StreamError": "uqdm.errors",
-    "decode": "uqdm.codec",
-    "decode_batch": "uqdm.codec",
-    "encode": "uqdm.codec",
-    "encode_batch": "uqdm.codec",
+    "decode": "uqdm.codec.api",
+    "decode_batch": "uqdm.codec.api",
+    "encode": "uqdm.codec.api",
+    "encode_batch": "uqdm.codec.api",
     "load_model": "uqdm.library",
-    "previews": "uqdm.codec",
+    "previews": "uqdm.codec.api",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "info":
-        return import_module("uqdm.container").describe
+        return import_module("uqdm.codec.container").describe
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'uqdm' has no attribute {name!r}")

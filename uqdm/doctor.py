@@ -2,7 +2,7 @@
 
 Streams mean the same everywhere if integers are computed as integers (docs/format.md). These things are tried on the
 default backend: convolutions against 64-bit integers, elementwise arithmetic against stored results, the network of
-every shipped model on a stored state, and the decoding of a stored stream; then the same for the lossless tail.
+every shipped model on a stored state, and the decoding of a stored stream; then the same for the lossless residual.
 """
 
 import hashlib
@@ -16,12 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uqdm import convolution, integer, pixel_network
-from uqdm.codec import decode
-from uqdm.decoder import Decoder
+from uqdm.codec.api import decode
+from uqdm.codec.loop import Decoder
+from uqdm.exact import convolution
 from uqdm.library import SHIPPED, load_model
-from uqdm.lossless import Tail, load_tail
-from uqdm.model import Model
+from uqdm.lossless import pixel_network
+from uqdm.lossless.predicted import Residual, load_residual
+from uqdm.nested import integer_network as integer
+from uqdm.nested.model import NestedModel
 
 __all__ = ["Finding", "examine", "facts"]
 
@@ -50,14 +52,14 @@ def digest(*arrays: np.ndarray) -> str:
 
 
 def elementwise() -> str:
-    """Digest of rescaled integers and logarithms (uqdm.integer, Eq. 1 and Q10 logarithm)."""
+    """Digest of rescaled integers and logarithms (uqdm.nested.integer_network, Eq. 1 and Q10 logarithm)."""
     values = jnp.asarray((np.arange(-4096, 4096, dtype=np.int64) * 4093).astype(np.int32))
     rescaled = jax.jit(lambda x: (x * 61 + 12345) >> 13)(values)
     logarithms = jax.jit(integer.log2_of_sum)(jnp.abs(values))
     return digest(np.asarray(rescaled), np.asarray(logarithms))
 
 
-def network(model: Model) -> str:
+def network(model: NestedModel) -> str:
     """Digest of the outputs of a model's network for made-up states of 5 x 7 blocks before every fifth step."""
     rng = np.random.Generator(np.random.Philox(7))
     outputs = []
@@ -68,7 +70,7 @@ def network(model: Model) -> str:
     return digest(*outputs)
 
 
-def stream(model: Model, data: bytes) -> str:
+def stream(model: NestedModel, data: bytes) -> str:
     """Digest of the state that a stream decodes to."""
     decoder = Decoder(data, model=model)
     while decoder.advance():
@@ -76,11 +78,11 @@ def stream(model: Model, data: bytes) -> str:
     return digest(decoder.state.midpoint)
 
 
-def tail_network(tail: Tail) -> str:
-    """Digest of the outputs of a tail's networks for made-up features of 9 x 11 quads."""
+def residual_network(residual: Residual) -> str:
+    """Digest of the outputs of a residual's networks for made-up features of 9 x 11 quads."""
     rng = np.random.Generator(np.random.Philox(8))
     outputs = []
-    for rows in tail.rows:
+    for rows in residual.rows:
         features = (rng.integers(-127, 128, (1, 9, 11, 45)) >> rng.integers(0, 6)).astype(np.int8)
         outputs += pixel_network.evaluate(rows, features, convolution=convolution.proven_convolution())
     return digest(*(np.asarray(output) for output in outputs))
@@ -100,7 +102,7 @@ def examine() -> Iterator[Finding]:
         yield Finding(
             f"sums of products: {name}", good, name == chosen, "exact, " + used if good else "not exact, " + used
         )
-    folder = resources.files("uqdm") / "models"
+    folder = resources.files("uqdm") / "weights"
 
     def compared(what: str, found: str, expected: str) -> Finding:
         equal = found == expected
@@ -108,13 +110,13 @@ def examine() -> Iterator[Finding]:
 
     for name in SHIPPED:
         stored, model = json.loads((folder / f"{name}.json").read_text()), load_model(name)
-        assert isinstance(model, Model)
+        assert isinstance(model, NestedModel)
         if name == SHIPPED[0]:
             yield compared("elementwise integers", elementwise(), stored["elementwise"])
         yield compared(f"model file {name}", model.id.hex(), stored["model"])
         yield compared(f"network of {name}", network(model), stored["network"])
         yield compared(f"stored stream of {name}", stream(model, bytes.fromhex(stored["stream"])), stored["state"])
-    stored = json.loads((folder / "tail.json").read_text())
-    yield compared("tail file", load_tail().id.hex(), stored["tail"])
-    yield compared("tail's network", tail_network(load_tail()), stored["network"])
+    stored = json.loads((folder / "residual.json").read_text())
+    yield compared("residual file", load_residual().id.hex(), stored["residual"])
+    yield compared("residual's network", residual_network(load_residual()), stored["network"])
     yield compared("stored lossless stream", pixels(bytes.fromhex(stored["stream"])), stored["pixels"])

@@ -1,4 +1,4 @@
-"""Finding models and their lossless tails.
+"""Finding models and their lossless residuals.
 
 The package has two models. `photo` is for photographs, `small` for small pictures, where it is three times as fast and
 as good: the network of `photo` is as large as it is for what it knows of large pictures. Models that streams were made
@@ -10,14 +10,14 @@ from importlib import resources
 from pathlib import Path
 
 from uqdm import archive
-from uqdm.diffusion_model import DiffusionModel
-from uqdm.direct_tail import DirectTail
+from uqdm.contract import Model, Residual
+from uqdm.diffusion.model import DiffusionModel
 from uqdm.errors import ModelMismatchError
-from uqdm.lossless import load_tail
-from uqdm.model import Model
-from uqdm.state import ProgressiveModel, Tail
+from uqdm.lossless.direct import DirectResidual
+from uqdm.lossless.predicted import load_residual
+from uqdm.nested.model import NestedModel
 
-__all__ = ["SHIPPED", "default_model", "load_model", "model_from_bytes", "model_of_stream", "tail_of"]
+__all__ = ["SHIPPED", "default_model", "load_model", "model_from_bytes", "model_of_stream", "residual_of"]
 
 SHIPPED = ("small", "photo")
 """Models of the package, those that load faster first."""
@@ -25,7 +25,7 @@ _SMALL_PIXELS = 64 * 64
 """Pictures of at most so many pixels are small."""
 
 
-def model_from_bytes(data: bytes) -> Model | DiffusionModel:
+def model_from_bytes(data: bytes) -> NestedModel | DiffusionModel:
     """Reads a model file of either kind.
 
     Raises:
@@ -34,18 +34,18 @@ def model_from_bytes(data: bytes) -> Model | DiffusionModel:
     arrays = archive.from_bytes(data)
     if "process" in archive.config_of(arrays):
         return DiffusionModel.from_arrays(arrays)
-    return Model.from_arrays(arrays)
+    return NestedModel.from_arrays(arrays)
 
 
 @lru_cache(maxsize=8)
-def load_model(name_or_path: str | Path = "photo") -> Model | DiffusionModel:
+def load_model(name_or_path: str | Path = "photo") -> NestedModel | DiffusionModel:
     """Loads a model: the name of one that comes with the package ("photo"), or the path of a file.
 
     Raises:
       FileNotFoundError: there is neither.
       ValueError: the file is no model.
     """
-    packaged = resources.files("uqdm") / "models" / f"{name_or_path}.npz"
+    packaged = resources.files("uqdm") / "weights" / f"{name_or_path}.npz"
     if packaged.is_file():
         return model_from_bytes(packaged.read_bytes())
     if Path(name_or_path).is_file():
@@ -53,14 +53,14 @@ def load_model(name_or_path: str | Path = "photo") -> Model | DiffusionModel:
     raise FileNotFoundError(f"no model {str(name_or_path)!r}: neither a model of this package nor a file")
 
 
-def default_model(height: int, width: int, *, lossless: bool = False) -> Model:
-    """What pictures of a size are encoded with by default; the lossless tail was trained for `photo`."""
+def default_model(height: int, width: int, *, lossless: bool = False) -> NestedModel:
+    """What pictures of a size are encoded with by default; the lossless residual was trained for `photo`."""
     model = load_model("small" if height * width <= _SMALL_PIXELS and not lossless else "photo")
-    assert isinstance(model, Model)
+    assert isinstance(model, NestedModel)
     return model
 
 
-def model_of_stream(model_id: bytes) -> Model | DiffusionModel:
+def model_of_stream(model_id: bytes) -> NestedModel | DiffusionModel:
     """The model of the package that a stream was made with.
 
     Args:
@@ -80,14 +80,14 @@ def model_of_stream(model_id: bytes) -> Model | DiffusionModel:
     )
 
 
-def tail_of(model: ProgressiveModel) -> Tail:
-    """The lossless tail for streams of a model.
+def residual_of(model: Model) -> Residual:
+    """The lossless residual for streams of a model.
 
     Raises:
       ValueError: the model's process has none.
     """
-    if isinstance(model, Model):
-        return load_tail()
+    if isinstance(model, NestedModel):
+        return load_residual()
     if isinstance(model, DiffusionModel) and model.process == "uniform":
-        return DirectTail()
+        return DirectResidual()
     raise ValueError("lossless coding needs a model of the nested or the uniform process")

@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from uqdm import container
 from uqdm.cli.common import (
     STANDARD,
     Commands,
@@ -23,6 +22,7 @@ from uqdm.cli.common import (
     with_model,
     write,
 )
+from uqdm.codec import container
 from uqdm.errors import StreamError
 
 __all__ = ["add_commands"]
@@ -77,15 +77,15 @@ def _encode(options: argparse.Namespace) -> None:
         raise UserError(f"--tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {options.tau}")
     if not 0 <= options.seed < 2**32:
         raise UserError(f"--seed must lie in [0, 2^32), got {options.seed}")
-    from uqdm.codec import encode
-    from uqdm.state import steps_until
+    from uqdm.codec.api import encode
+    from uqdm.contract import steps_until
 
     tau, steps = options.tau, steps_until(options.tau, model.steps)
     if options.lossless:
-        from uqdm.library import tail_of
+        from uqdm.library import residual_of
 
         try:
-            tau, steps = None, tail_of(model).steps(model) + container.TAIL_STEPS
+            tau, steps = None, residual_of(model).steps(model) + container.RESIDUAL_STEPS
         except ValueError as error:
             raise UserError(f"{error}: choose another --model") from None
     try:
@@ -98,7 +98,7 @@ def _encode(options: argparse.Namespace) -> None:
     elif options.bytes is not None or options.bpp is not None:
         data = _cut_to_size(data, options)
     if options.verify:
-        from uqdm.decoder import check_against
+        from uqdm.codec.loop import check_against
 
         try:
             check_against(data, picture, model=model)
@@ -110,7 +110,7 @@ def _encode(options: argparse.Namespace) -> None:
 
 def _cut_to_psnr(data: bytes, picture, model, target_db: float) -> bytes:
     """The shortest prefix that reaches a PSNR: first by steps, then by bisection inside the step."""
-    from uqdm.codec import decode, previews
+    from uqdm.codec.api import decode, previews
     from uqdm.metrics import psnr_db
 
     (_, low), reached, high = container.unpack(data), -math.inf, None
@@ -146,7 +146,7 @@ def size_limit(options: argparse.Namespace, data: bytes) -> int:
 def _decode(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from uqdm.images import write_picture
+    from uqdm.pictures import write_picture
 
     if (options.output is None) == (options.all is None):
         raise UserError("give either OUT or --all DIR")
@@ -162,7 +162,7 @@ def _decode(options: argparse.Namespace) -> None:
             data = data[: size_limit(options, data)]
         header, _ = container.unpack(data)
         model = options.model and model_of(options.model)
-        from uqdm.codec import Decoder, previews
+        from uqdm.codec.api import Decoder, previews
 
         if options.all is not None:
             _write_all(options, previews(data, model=model), header)
@@ -183,7 +183,7 @@ def _decode(options: argparse.Namespace) -> None:
 
 
 def _write_all(options: argparse.Namespace, previews: Iterator, header: container.Header) -> None:
-    from uqdm.images import write_picture
+    from uqdm.pictures import write_picture
 
     folder = Path(options.all)
     if folder.exists() and any(folder.iterdir()) and not options.force:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from uqdm import container
+from uqdm.codec import container
 
 __all__ = [
     "STANDARD",
@@ -96,7 +96,7 @@ def about(path: str) -> Iterator[None]:
 
 def picture_of(path: str, background: str | None):
     """A picture, uint8 (H, W, 3), of a size that streams can hold."""
-    from uqdm.images import read_picture
+    from uqdm.pictures import read_picture
 
     data = read(path)
     with about(path):
@@ -109,7 +109,7 @@ def model_of(name: str):
     """A model by its name or path, or a pipeline of diffusers."""
     try:
         if isinstance(name, PipelineFolder):
-            from uqdm.pipeline import load_pipeline
+            from uqdm.pretrained.diffusers import load_pipeline
 
             return load_pipeline(name)
         from uqdm.library import load_model

@@ -3,8 +3,8 @@
 import argparse
 import json
 
-from uqdm import container
 from uqdm.cli.common import Commands, UserError, about, bar_of, model_of, read, with_model
+from uqdm.codec import container
 
 __all__ = ["add_commands"]
 
@@ -34,7 +34,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from uqdm.codec import Decoder
+    from uqdm.codec.api import Decoder
 
     data = read(options.input)
     with about(options.input):

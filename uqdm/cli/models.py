@@ -21,7 +21,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _import_checkpoint(options: argparse.Namespace) -> None:
-    from uqdm.published import read_published
+    from uqdm.pretrained.published_uqdm import read_published
 
     may_write(options.output, options.force)
     try:

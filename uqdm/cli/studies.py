@@ -68,8 +68,8 @@ def _eval(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit must be at least 1, got {options.limit}")
     rates = () if options.steps else tuple(_rate(rate) for rate in _names(options.rates or _RATES))
-    from uqdm.dataset import open_source
-    from uqdm.evaluation import METRICS, Ledgers, Plan, picture_at, run, write_tables
+    from uqdm.evaluation import METRICS, Plan, Records, picture_at, run, write_tables
+    from uqdm.training.dataset import open_source
 
     plot_curves = _plotter()
 
@@ -98,8 +98,8 @@ def _eval(options: argparse.Namespace) -> None:
     try:
         with bar_of(len(range(part[0], count, part[1])), "eval", "picture") as bar:
             run(source, plan, model, folder, count=count, shard=part, load_s=load_s, on_picture=bar.update)
-        ledgers = Ledgers(folder)
-        if missing := sum(number not in ledgers for number in range(count)):
+        records = Records(folder)
+        if missing := sum(number not in records for number in range(count)):
             say(
                 f"{folder}: {count - missing} of {count} pictures; the process that measures the last one writes tables"
             )
@@ -116,9 +116,9 @@ def _eval(options: argparse.Namespace) -> None:
 
 
 def _plotter():
-    """`uqdm.plots.plot_curves`, which needs matplotlib."""
+    """`uqdm.evaluation.plots.plot_curves`, which needs matplotlib."""
     try:
-        from uqdm.plots import plot_curves
+        from uqdm.evaluation.plots import plot_curves
     except ModuleNotFoundError as error:
         raise UserError(str(error)) from None
     return plot_curves
@@ -149,15 +149,15 @@ def _known(text: str, table, option: str) -> tuple[str, ...]:
 
 def _codecs(text: str | None) -> tuple[str, ...]:
     """Those asked for that there are here."""
-    from uqdm.evaluation import RIVALS, available
+    from uqdm.evaluation import BASELINES, available
 
     if text == "none":
         return ()
-    wanted = tuple(RIVALS) if text is None else _known(text, RIVALS, "--codecs")
+    wanted = tuple(BASELINES) if text is None else _known(text, BASELINES, "--codecs")
     for codec in wanted:
         if not available(codec):
             hint = ": pip install pillow-jxl-plugin" if codec == "jxl" else ""
-            say(f"{RIVALS[codec].name} is left out, since Pillow does not write it here{hint}")
+            say(f"{BASELINES[codec].name} is left out, since Pillow does not write it here{hint}")
     return tuple(codec for codec in wanted if available(codec))
 
 
@@ -177,7 +177,7 @@ def _tell(summary: dict, folder: Path) -> None:
 
 
 def _plot(options: argparse.Namespace) -> None:
-    from uqdm.evaluation import METRICS, RIVALS, curves, progressive_points, rival_points, write_points
+    from uqdm.evaluation import BASELINES, METRICS, baseline_points, curves, progressive_points, write_points
 
     plot_curves = _plotter()
 
@@ -194,13 +194,13 @@ def _plot(options: argparse.Namespace) -> None:
         found = _curves_of(options.inputs, metric)
     else:
         pictures = {path: picture_of(path, options.background) for path in options.inputs}
-        with bar_of(len(pictures) * (1 + len(RIVALS)), "plot") as bar:
+        with bar_of(len(pictures) * (1 + len(BASELINES)), "plot") as bar:
             for path, picture in pictures.items():
                 model = model_for(options.model, picture)
                 rows += [(path, point) for point in progressive_points(picture, model, metrics=[metric])]
                 bar.update()
-                for codec in RIVALS:
-                    rows += [(path, point) for point in rival_points(codec, picture, [metric])]
+                for codec in BASELINES:
+                    rows += [(path, point) for point in baseline_points(codec, picture, [metric])]
                     bar.update()
         found = curves(rows, metric)
     write(options.output, plot_curves(found, METRICS[metric].label, Path(options.output).suffix[1:].lower()))
@@ -234,7 +234,7 @@ def _curves_of(tables: list[str], metric: str) -> dict[str, list[tuple[float, fl
 
 
 def _report(options: argparse.Namespace) -> None:
-    from uqdm.report import report
+    from uqdm.evaluation.report import report
 
     may_write(options.output, options.force)
     picture = picture_of(options.image, options.background)
@@ -246,14 +246,14 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _allocation(options: argparse.Namespace) -> None:
-    from uqdm.allocation import block_bits
-    from uqdm.model import Model
-    from uqdm.plots import plot_allocation
+    from uqdm.evaluation.plots import plot_allocation
+    from uqdm.nested.allocation import block_bits
+    from uqdm.nested.model import NestedModel
 
     _check_drawing(options)
     picture = picture_of(options.image, options.background)
     model = model_for(options.model, picture)
-    if not isinstance(model, Model):
+    if not isinstance(model, NestedModel):
         raise UserError("only models of the nested process have blocks: choose another --model")
     with bar_of(model.steps, "allocation") as bar:
         bits = block_bits(picture, model, on_step=bar.update)

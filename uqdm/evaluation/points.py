@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uqdm import container
-from uqdm.codec import StepCost, encode_with_costs
-from uqdm.decoder import Decoder
+from uqdm.codec.api import StepCost, container, encode_with_costs
+from uqdm.codec.loop import Decoder
+from uqdm.contract import Model
 from uqdm.metrics import bpp, lpips, ms_ssim, psnr_db, wasserstein_distortion
-from uqdm.state import ProgressiveModel
 
 __all__ = [
     "METRICS",
@@ -86,7 +85,7 @@ def point_of(
     return Point(codec, setting, file_bytes, bpp(file_bytes, picture), quality)
 
 
-def pictures_at(data: bytes, sizes: Iterable[int], model: ProgressiveModel) -> Iterator[np.ndarray]:
+def pictures_at(data: bytes, sizes: Iterable[int], model: Model) -> Iterator[np.ndarray]:
     """What `uqdm.decode(data[:size])` shows for rising sizes, all in one pass; uint8 (H, W, 3) each."""
     decoder, received = None, 0
     for size in sizes:
@@ -104,13 +103,13 @@ def cut_points(
     picture: np.ndarray,
     data: bytes,
     costs: Sequence[StepCost],
-    model: ProgressiveModel,
+    model: Model,
     *,
     metrics: Sequence[str],
     rates_bpp: Sequence[float] = (),
     steps: bool = True,
 ) -> list[Point]:
-    """Points of one stream, as `uqdm.codec.encode_with_costs` gave it.
+    """Points of one stream, as `uqdm.codec.api.encode_with_costs` gave it.
 
     A rate below the header's gives no point; at one above the whole stream's, the whole stream is taken.
 
@@ -138,7 +137,7 @@ def cut_points(
 
 def progressive_points(
     picture: np.ndarray,
-    model: ProgressiveModel,
+    model: Model,
     *,
     metrics: Sequence[str] = ("psnr_db",),
     rates_bpp: Sequence[float] = (),

@@ -1,4 +1,4 @@
-"""Measures the pictures of a set that no ledger has yet."""
+"""Measures the pictures of a set that no record file has yet."""
 
 import time
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from uqdm.codec import decode, encode_with_costs
-from uqdm.container import check_size
-from uqdm.dataset import Source
-from uqdm.evaluation.ledger import Ledger, Ledgers, Measurement, Plan, Times, prepare
+from uqdm.codec.api import decode, encode_with_costs
+from uqdm.codec.container import check_size
+from uqdm.contract import Model
+from uqdm.evaluation.baselines import baseline_points
 from uqdm.evaluation.points import Point, cut_points
-from uqdm.evaluation.rivals import rival_points
-from uqdm.state import ProgressiveModel
+from uqdm.evaluation.records import Measurement, Plan, RecordFile, Records, Times, prepare
+from uqdm.training.dataset import Source
 
 __all__ = ["picture_at", "run"]
 
@@ -20,7 +20,7 @@ __all__ = ["picture_at", "run"]
 def run(
     source: Source,
     plan: Plan,
-    model: ProgressiveModel,
+    model: Model,
     folder: Path,
     *,
     count: int,
@@ -34,18 +34,18 @@ def run(
       source: pictures.
       plan: what to measure; the folder must be new, empty, or hold an evaluation of the same plan.
       model: whose id is the plan's.
-      folder: see uqdm.evaluation.ledger.
+      folder: see uqdm.evaluation.records.
       count: of pictures in all.
       shard: number of this process, and how many there are.
       load_s: seconds that loading the model took, to be told with the times.
-      on_picture: called after every picture of this process that is done, those found in ledgers included.
+      on_picture: called after every picture of this process that is done, those found in records included.
 
     Raises:
       ValueError: the folder holds something else, or a picture cannot be read.
       OSError: the folder cannot be written.
     """
     prepare(folder, plan)
-    ledger, done, sizes = Ledger(folder, shard), Ledgers(folder), set()
+    record_file, done, sizes = RecordFile(folder, shard), Records(folder), set()
     for number in range(shard[0], count, shard[1]):
         if number not in done:
             picture = picture_at(source, number)
@@ -53,7 +53,7 @@ def run(
             times = times._replace(compiled=picture.shape not in sizes, load_s=0.0 if sizes else load_s)
             sizes.add(picture.shape)
             height, width = picture.shape[:2]
-            ledger.append(Measurement(number, source.name(number), height, width, times, tuple(points)))
+            record_file.append(Measurement(number, source.name(number), height, width, times, tuple(points)))
         on_picture()
 
 
@@ -73,7 +73,7 @@ def picture_at(source: Source, number: int) -> np.ndarray:
     return picture
 
 
-def _measure(picture: np.ndarray, plan: Plan, model: ProgressiveModel) -> tuple[list[Point], Times]:
+def _measure(picture: np.ndarray, plan: Plan, model: Model) -> tuple[list[Point], Times]:
     """All points of a picture, ours first."""
     began = time.perf_counter()
     data, costs = encode_with_costs(picture, model=model)
@@ -82,5 +82,5 @@ def _measure(picture: np.ndarray, plan: Plan, model: ProgressiveModel) -> tuple[
     decoded = time.perf_counter()
     points = cut_points(picture, data, costs, model, metrics=plan.metrics, rates_bpp=plan.rates_bpp, steps=plan.steps)
     for codec in plan.codecs:
-        points += rival_points(codec, picture, plan.metrics)
+        points += baseline_points(codec, picture, plan.metrics)
     return points, Times(encoded - began, decoded - encoded, False, 0.0)

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uqdm.evaluation.ledger import Ledgers, Measurement, Plan, whole
 from uqdm.evaluation.points import OURS, Point, columns, fields
+from uqdm.evaluation.records import Measurement, Plan, Records, whole
 from uqdm.metrics import bd_rate_percent
 
 __all__ = ["Curve", "Mean", "Means", "curves", "write_tables"]
@@ -103,7 +103,7 @@ def _bd_rates(found: dict[str, Curve]) -> dict[str, float]:
 
 
 def write_tables(folder: Path, plan: Plan, count: int) -> dict:
-    """Writes the tables of a folder whose ledgers have all of `count` pictures.
+    """Writes the tables of a folder whose records have all of `count` pictures.
 
     pictures.csv (a row per picture and point), pictures.jsonl (a line per picture), means.csv, times.csv, and
     summary.json: plan, means, BD-rates and times.
@@ -111,14 +111,14 @@ def write_tables(folder: Path, plan: Plan, count: int) -> dict:
     Returns:
       The contents of summary.json.
     """
-    ledgers, means = Ledgers(folder), Means()
+    records, means = Records(folder), Means()
     times: list[Measurement] = []
     single: dict[str, dict[str, list[float]]] = {metric: {} for metric in plan.metrics}
     with whole(folder / "pictures.csv") as table, whole(folder / "pictures.jsonl") as lines:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(columns(plan.metrics))
         for number in range(count):
-            measurement = ledgers[number]
+            measurement = records[number]
             means.add(measurement.points)
             for metric in plan.metrics:
                 for codec, rate in _bd_rates(_by_codec(measurement.points, metric)).items():

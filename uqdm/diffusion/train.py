@@ -1,0 +1,318 @@
+"""Training of the Gaussian and the uniform process on any number of devices and hosts.
+
+The loss is the negative ELBO (uqdm.diffusion.loss). A batch is spread over all devices of all processes; parameters are
+the same everywhere. What a step does depends on (recipe, sources, step) only, not on the number of devices, up to the
+order of sums: random numbers are drawn for the whole batch, and pictures come by their number (uqdm.training.dataset).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from uqdm.diffusion.loss import DiffusionLoss
+from uqdm.diffusion.model import DiffusionModel, Process
+from uqdm.diffusion.network import UNetConfig
+from uqdm.training.dataset import Batches, open_source
+from uqdm.training.records import append_rows
+
+__all__ = ["DiffusionRecipe", "DiffusionTrainer", "TrainState", "fit_diffusion", "recipe_like"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionRecipe:
+    """Everything that decides the result of a training. The defaults are those of the published UQDM."""
+
+    process: Process = "uniform"
+    """uniform (UQDM) or gaussian (VDM, DiffC)."""
+    diffusion_steps: int = 4
+    """Steps of Algorithm 1."""
+    gamma_min: float = -12.3
+    """-log SNR at the end, where training starts from."""
+    gamma_max: float = 6.0
+    """-log SNR at the beginning."""
+    learn_gamma: bool = True
+    """Whether gamma_min is learned."""
+    logistic: bool = True
+    """Whether psi is logistic, else Gaussian."""
+    forward_kernel_scale: bool = True
+    """Whether the reference's deviation starts from the forward kernel's (uqdm.diffusion.process, Eq. 4)."""
+    network: UNetConfig = field(default_factory=UNetConfig)
+    """Shape of the network."""
+    side: int = 64
+    """Side of the pictures in pixels; larger ones are cropped."""
+    batch: int = 128
+    """Pictures of a step, over all devices."""
+    accumulate: int = 1
+    """Parts in which gradients of a batch are computed, one after the other."""
+    steps: int = 500_000
+    learning_rate: float = 2e-4
+    """Peak; reached after the warm-up, and kept, or lowered as a cosine."""
+    warm_up: int = 1_000
+    cosine: bool = False
+    """Whether the learning rate falls to a hundredth, as a cosine, until the last step."""
+    weight_decay: float = 0.0
+    gradient_clip: float = 1.0
+    """Largest global norm of a gradient."""
+    ema: float = 0.9999
+    """Decay of the moving average of the weights, which is what is exported."""
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 <= self.warm_up < self.steps:
+            raise ValueError(f"warm_up must be below steps, got {self.warm_up} and {self.steps}")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate must divide batch, got {self.accumulate} and {self.batch}")
+        if self.side % self.network.stride:
+            raise ValueError(f"side must be a multiple of {self.network.stride} for this network, got {self.side}")
+
+
+def recipe_like(model: DiffusionModel, recipe: DiffusionRecipe) -> DiffusionRecipe:
+    """A recipe with everything that a model fixes taken from the model: training goes on from it."""
+    return replace(
+        recipe,
+        process=model.process,
+        diffusion_steps=model.steps,
+        gamma_min=model.noise.gamma_min,
+        gamma_max=model.noise.gamma_max,
+        logistic=model.logistic,
+        forward_kernel_scale=model.config["forward_kernel_scale"],
+        network=model.network,
+    )
+
+
+class TrainState(NamedTuple):
+    """What a checkpoint holds."""
+
+    parameters: Any
+    average: Any
+    optimizer: Any
+    step: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionTrainer:
+    """The step of one recipe on some devices.
+
+    Attributes:
+      recipe: what to train.
+      devices: among which batches are shared, all by default.
+    """
+
+    recipe: DiffusionRecipe
+    devices: Sequence[Any] | None = None
+
+    @property
+    def loss(self) -> DiffusionLoss:
+        """The negative ELBO."""
+        recipe = self.recipe
+        return DiffusionLoss(
+            process=recipe.process,
+            steps=recipe.diffusion_steps,
+            gamma_max=recipe.gamma_max,
+            network=recipe.network,
+            logistic=recipe.logistic,
+            forward_kernel_scale=recipe.forward_kernel_scale,
+        )
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """AdamW after clipping; a fixed gamma_min gets no update."""
+        recipe = self.recipe
+        rate = optax.join_schedules(
+            [
+                optax.linear_schedule(0.0, recipe.learning_rate, max(1, recipe.warm_up)),
+                optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps - recipe.warm_up, 0.01)
+                if recipe.cosine
+                else optax.constant_schedule(recipe.learning_rate),
+            ],
+            [recipe.warm_up],
+        )
+        adam = optax.chain(
+            optax.clip_by_global_norm(recipe.gradient_clip), optax.adamw(rate, weight_decay=recipe.weight_decay)
+        )
+        # gamma_min moves as the weights do, but is never decayed.
+        gamma = optax.adam(rate) if recipe.learn_gamma else optax.set_to_zero()
+        return optax.multi_transform({"weights": adam, "gamma": gamma}, {"network": "weights", "gamma_min": "gamma"})
+
+    @property
+    def mesh(self) -> Mesh:
+        """All devices in a row."""
+        return Mesh(np.asarray(self.devices or jax.devices()), ("pictures",))
+
+    def _replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def init(self, start_from: DiffusionModel | None = None) -> TrainState:
+        """The state before the first step, the same on all devices: fresh parameters, or those of a model.
+
+        Raises:
+          ValueError: the model's network has another shape.
+        """
+        if start_from is not None and start_from.network != self.recipe.network:
+            raise ValueError(f"the model to start from has the network {start_from.network}: give `recipe_like` of it")
+
+        def fresh():
+            parameters = self.loss.init(jax.random.key(self.recipe.seed), self.recipe.gamma_min)
+            if start_from is not None:
+                parameters = parameters | {"network": start_from.parameters}
+            average = jax.tree.map(jnp.array, parameters)
+            return TrainState(parameters, average, self.optimizer.init(parameters), jnp.zeros((), jnp.int32))
+
+        return jax.jit(fresh, out_shardings=self._replicated())()
+
+    def place(self, batch: np.ndarray) -> jax.Array:
+        """This process's part of a batch, spread over its devices."""
+        sharding = NamedSharding(self.mesh, PartitionSpec("pictures"))
+        return jax.make_array_from_process_local_data(sharding, batch)
+
+    def update(self, state: TrainState, batch: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One optimisation step; the metrics are means over the batch in bits per pixel."""
+        recipe = self.recipe
+        key = jax.random.fold_in(jax.random.key(recipe.seed + 1), state.step)
+
+        def objective(parameters, pictures, key):
+            terms = self.loss(parameters, pictures, key)
+            total = jnp.mean(terms.rate + terms.rest)
+            return total, {"bpp": total, "rate_bpp": jnp.mean(terms.rate), "rest_bpp": jnp.mean(terms.rest)}
+
+        def part(total, given):
+            pictures, own_key = given
+            gradients, metrics = jax.grad(objective, has_aux=True)(state.parameters, pictures, own_key)
+            return jax.tree.map(jnp.add, total, (gradients, metrics)), None
+
+        # Parts interleave, so that every device has its share of each.
+        count = recipe.accumulate
+        parts = jnp.swapaxes(batch.reshape(-1, count, *batch.shape[1:]), 0, 1)
+        keys = jax.random.split(key, count)
+        shapes = jax.eval_shape(lambda: jax.grad(objective, has_aux=True)(state.parameters, parts[0], keys[0]))
+        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        if count == 1:  # CPUs take four times as long for convolutions within a loop
+            sums, _ = part(sums, (parts[0], keys[0]))
+        else:
+            sums, _ = jax.lax.scan(part, sums, (parts, keys))
+        gradients, metrics = jax.tree.map(lambda leaf: leaf / count, sums)
+
+        updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.parameters)
+        parameters: Any = optax.apply_updates(state.parameters, updates)
+        done = state.step.astype(jnp.float32)
+        decay = jnp.minimum(recipe.ema, (1.0 + done) / (10.0 + done))
+        average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters)
+        metrics |= {"gradient_norm": optax.tree.norm(gradients), "gamma_min": parameters["gamma_min"]}
+        return TrainState(parameters, average, optimizer, state.step + 1), metrics
+
+    @property
+    def jitted_update(self):
+        """`update`, compiled; it gives away the state it is given."""
+        return jax.jit(self.update, donate_argnums=0, out_shardings=self._replicated())
+
+    def validate(self, parameters: Any, pictures: np.ndarray, batch: int = 16) -> list[dict[str, float]]:
+        """Rate and PSNR after every step, and the rate of lossless coding, means over pictures of one size."""
+        evaluate = jax.jit(self.loss.progression)
+        results = []
+        for start in range(0, len(pictures), batch):
+            key = jax.random.key(start)
+            results.append(jax.device_get(evaluate(parameters, pictures[start : start + batch], key)))
+        rates, psnr, rest = (np.concatenate(part) for part in zip(*results, strict=True))
+        sent = np.concatenate([[0.0], np.cumsum(rates.mean(0))])
+        rows = [
+            {"sent": step, "bpp": round(float(sent[step]), 5), "psnr_db": round(float(psnr[:, step].mean()), 4)}
+            for step in range(len(sent))
+        ]
+        return [*rows, {"sent": len(sent), "bpp": round(float(sent[-1] + rest.mean()), 5), "psnr_db": float("inf")}]
+
+    def export(self, state: TrainState, name: str) -> DiffusionModel:
+        """The averaged weights as a model."""
+        recipe, average = self.recipe, jax.device_get(state.average)
+        return DiffusionModel.from_training(
+            process=recipe.process,
+            noise=self.loss.noise(average),
+            steps=recipe.diffusion_steps,
+            network=recipe.network,
+            parameters=average["network"],
+            logistic=recipe.logistic,
+            forward_kernel_scale=recipe.forward_kernel_scale,
+            name=name,
+        )
+
+
+def fit_diffusion(
+    recipe: DiffusionRecipe,
+    source: str,
+    validation: dict[str, np.ndarray],
+    folder: str | Path,
+    *,
+    start_from: DiffusionModel | None = None,
+    stop_after: int | None = None,
+    log_every: int = 100,
+    checkpoint_every: int = 5_000,
+    validate_every: int = 10_000,
+    name: str = "unnamed",
+) -> DiffusionModel:
+    """Trains, or goes on where a checkpoint in `folder` left off, and returns the averaged model.
+
+    The first process writes `folder`/train.csv (step, bits per pixel, norm of the gradient, gamma_min, pictures per
+    second) and `folder`/validation.csv (after every step of Algorithm 1: bpp, PSNR).
+
+    Args:
+      recipe: what to train.
+      source: pictures, as `uqdm.training.dataset.open_source` takes them.
+      validation: named uint8 arrays (N, H, W, 3).
+      folder: where checkpoints and logs go; with several processes, one that all of them see.
+      start_from: a model whose weights to begin with (see `recipe_like`), instead of fresh ones.
+      stop_after: end early after so many steps in all.
+      log_every: steps between lines of train.csv.
+      checkpoint_every: steps between checkpoints.
+      validate_every: steps between validations.
+      name: goes into the model file.
+
+    Raises:
+      FloatingPointError: the loss became infinite or undefined.
+    """
+    folder, trainer = Path(folder).absolute(), DiffusionTrainer(recipe=recipe)
+    first_process = jax.process_index() == 0
+    part = (jax.process_index(), jax.process_count())
+    batches = Batches(open_source(source), side=recipe.side, batch=recipe.batch, seed=recipe.seed, part=part)
+    state, update = trainer.init(start_from), trainer.jitted_update
+    last = min(recipe.steps, stop_after or recipe.steps)
+    with ocp.CheckpointManager(folder / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
+        newest = manager.latest_step()
+        if newest is not None:
+            state = manager.restore(newest, args=ocp.args.StandardRestore(state))
+        first = int(state.step)
+        began, counted = time.monotonic(), first
+        bar = tqdm(total=last, initial=first, desc="train", mininterval=5, disable=None if first_process else True)
+        for step in range(first, last):
+            state, metrics = update(state, trainer.place(batches(step)))
+            bar.update()
+            done = step + 1
+            if done % log_every == 0 or done == last:
+                values = {key: float(value) for key, value in jax.device_get(metrics).items()}
+                if not np.isfinite(values["bpp"]):
+                    raise FloatingPointError(f"the loss became {values['bpp']} at step {done}: lower the learning rate")
+                speed = (done - counted) * recipe.batch / (time.monotonic() - began)
+                began, counted = time.monotonic(), done
+                bar.set_postfix(bpp=f"{values['bpp']:.3f}", pictures_per_s=f"{speed:.0f}", refresh=False)
+                if first_process:
+                    row = {key: round(value, 6) for key, value in values.items()}
+                    append_rows(folder / "train.csv", [{"step": done, **row, "pictures_per_second": round(speed, 2)}])
+            if done % checkpoint_every == 0 or done == last:
+                manager.save(done, args=ocp.args.StandardSave(state))
+                manager.wait_until_finished()
+            if done % validate_every == 0 or done == last:
+                average = jax.device_get(state.average)
+                for title, pictures in validation.items() if first_process else ():
+                    rows = trainer.validate(average, pictures)
+                    append_rows(folder / "validation.csv", [{"step": done, "set": title, **row} for row in rows])
+        bar.close()
+    batches.close()
+    return trainer.export(state, name)

@@ -1,0 +1,146 @@
+"""What has been measured already: records that survive a kill and add up over processes.
+
+A folder of an evaluation has
+
+    plan.json              what is measured, so that nothing else is added to it
+    records-I-of-N.jsonl    one line per picture that process I of N measured, appended when it is done
+
+A line that a kill cut off is dropped when its process starts again. Where two records have the same picture (a run was
+given again with another N), the first counts; all but its times are equal anyway.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from uqdm.evaluation.points import Point
+
+__all__ = ["RecordFile", "Records", "Measurement", "Plan", "Times", "prepare", "whole"]
+
+_PLAN = "plan.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is measured of every picture.
+
+    Attributes:
+      data: name of the set.
+      model: id of the model, in hexadecimal digits.
+      codecs: keys of `uqdm.evaluation.BASELINES`.
+      metrics: keys of `uqdm.evaluation.METRICS`.
+      rates_bpp: where to cut streams.
+      steps: whether to cut streams at the end of every step.
+    """
+
+    data: str
+    model: str
+    codecs: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rates_bpp: tuple[float, ...]
+    steps: bool
+
+
+class Times(NamedTuple):
+    """Seconds that our own codec took for a whole stream."""
+
+    encode_s: float
+    decode_s: float
+    compiled: bool
+    """Whether they contain compilation: it was the first picture of its size in its process."""
+    load_s: float
+    """What the process had spent on loading the model, told with its first picture; else 0."""
+
+
+class Measurement(NamedTuple):
+    """All points of one picture."""
+
+    number: int
+    """In the set, from 0."""
+    picture: str
+    height: int
+    width: int
+    times: Times
+    points: tuple[Point, ...]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[str]]:
+    """A text file that appears when it is complete, or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, newline="") as file:
+        try:
+            yield file
+            file.flush()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def prepare(folder: Path, plan: Plan) -> None:
+    """Makes the folder of an evaluation, or makes sure that it is one of the same plan.
+
+    Raises:
+      ValueError: the folder is that of something else.
+    """
+    if (folder / _PLAN).exists():
+        found, wanted = json.loads((folder / _PLAN).read_text()), json.loads(json.dumps(asdict(plan)))
+        if different := [name for name in wanted if found.get(name) != wanted[name]]:
+            first = different[0]
+            raise ValueError(
+                f"{folder} holds an evaluation with another {first} ({found.get(first)!r}, not {wanted[first]!r}): "
+                "choose another folder"
+            )
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no evaluation: choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole(folder / _PLAN) as file:
+        file.write(json.dumps(asdict(plan), indent=1) + "\n")
+
+
+class RecordFile:
+    """One process's record file, to append to."""
+
+    def __init__(self, folder: Path, shard: tuple[int, int]):
+        self._path = folder / f"records-{shard[0]}-of-{shard[1]}.jsonl"
+        if self._path.exists():
+            with self._path.open("r+b") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+
+    def append(self, measurement: Measurement) -> None:
+        """Adds a picture; it is on the disk when this returns."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(measurement) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class Records:
+    """The records of all processes as they are now: measured pictures by their number, read when they are asked for."""
+
+    def __init__(self, folder: Path):
+        self._places: dict[int, tuple[Path, int]] = {}
+        for path in sorted(folder.glob("records-*-of-*.jsonl")):
+            start = 0
+            with path.open("rb") as file:
+                for line in file:
+                    if line.endswith(b"\n"):
+                        self._places.setdefault(int(line[1 : line.index(b",")]), (path, start))
+                    start += len(line)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._places
+
+    def __getitem__(self, number: int) -> Measurement:
+        path, start = self._places[number]
+        with path.open("rb") as file:
+            file.seek(start)
+            number, picture, height, width, times, points = json.loads(file.readline())
+        return Measurement(number, picture, height, width, Times(*times), tuple(Point(*point) for point in points))

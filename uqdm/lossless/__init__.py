@@ -1,0 +1,1 @@
+"""The residual of a picture after the steps of a process, sent so that the whole stream decodes to the very pixels."""

@@ -1,0 +1,339 @@
+"""A model of the nested process: schedule and weights in one file, and the functions that codecs call.
+
+The file (uqdm.archive) has
+
+    config         JSON: format, name, block, finest_width, phases, threshold, network
+    prior_std      float32 (C,)
+    table/...      uint16: the split tables (channel_sim.split_tables)
+    level/...      int64: the integers of every level (uqdm.nested.process)
+    integer/...    the network in integers (uqdm.nested.integer_network)
+    scale/...      float32: step sizes of the kernels, per output channel
+    weight/...     the parameters of the network (uqdm.nested.network), for estimates and for further training: float32,
+    but
+                   kernels as int8; those that integer/... holds already are not repeated
+    preview/trust  float32 (steps + 1,), not in all files: how much to trust a fresh estimate
+    (uqdm.nested.preview_weights)
+
+and the model id is the identity of them all but the last. What a stream means is decided by config, prior_std, table/,
+level/ and integer/ alone; the rest shapes previews.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Int8, Int16
+
+from channel_sim.split_tables import SplitTables
+from uqdm import archive
+from uqdm.exact.convolution import proven_convolution
+from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
+from uqdm.exact.strips import in_strips
+from uqdm.nested import integer_network as integer
+from uqdm.nested import network as networks
+from uqdm.nested.context import channel_range
+from uqdm.nested.network import NetworkConfig
+from uqdm.nested.process import TICKS, LevelTables, prior_of_levels
+from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.nested.state import NestedState, refer
+from uqdm.transforms.wavelet import analysis, synthesis
+
+__all__ = ["NestedModel"]
+
+_FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NestedModel(archive.Contents):
+    """Everything that sender and receiver must share: the contents of a model file.
+
+    Attributes:
+      arrays: the contents, by name (module docstring).
+      convolution: how the integer network convolves (uqdm.exact.convolution.CONVOLUTIONS); all exact ways give the
+        same. By default the fastest one that is proven exact here.
+    """
+
+    convolution: str | None = None
+
+    @classmethod
+    def from_training(
+        cls, *, schedule: Schedule, network: NetworkConfig, parameters: Parameters, name: str = "unnamed"
+    ) -> "NestedModel":
+        """Rounds trained parameters to what a file can hold, and computes the integers.
+
+        Raises:
+          ValueError: sums of the integer network could leave the range in which they are exact.
+        """
+        config = {
+            "format": _FORMAT,
+            "name": name,
+            "block": schedule.block,
+            "finest_width": schedule.finest_width,
+            "phases": [list(pair) for pair in schedule.phases],
+            "threshold": schedule.threshold,
+            "network": networks.to_config(network),
+        }
+        parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), parameters)
+        integers = integer.from_parameters(network, parameters)
+        arrays = {
+            "config": archive.pack_config(config),
+            "prior_std": np.asarray(schedule.prior_std, np.float32),
+        }
+        arrays |= {f"table/{name}": table for name, table in SplitTables.logistic().to_arrays().items()}
+        arrays |= {f"level/{name}": table for name, table in LevelTables.of_schedule(schedule).to_arrays().items()}
+        arrays |= {f"integer/{name}": array for name, array in integers.items()}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
+            name = "/".join(str(part.key) for part in path)
+            if path[-1].key == "kernel":
+                arrays[f"scale/{name}"] = np.asarray(kernel_scales(jnp.asarray(leaf)))
+                if name not in integers:
+                    arrays[f"weight/{name}"] = kernel_steps(leaf)
+            else:
+                arrays[f"weight/{name}"] = leaf
+        return cls(arrays=arrays)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """What is sent when."""
+        return Schedule(
+            block=self.config["block"],
+            finest_width=self.config["finest_width"],
+            phases=tuple((coarse, fine) for coarse, fine in self.config["phases"]),
+            prior_std=tuple(self.arrays["prior_std"].tolist()),
+            threshold=self.config["threshold"],
+        )
+
+    @cached_property
+    def network(self) -> NetworkConfig:
+        """Shape of the network."""
+        return networks.from_config(self.config["network"])
+
+    @cached_property
+    def integers(self) -> dict[str, np.ndarray]:
+        """The network in integers, which is what streams are made with."""
+        return archive.under("integer/", self.arrays)
+
+    @cached_property
+    def levels(self) -> LevelTables:
+        """The integers of every level."""
+        return LevelTables(**archive.under("level/", self.arrays))
+
+    @cached_property
+    def tables(self) -> SplitTables:
+        """Integer probabilities of the reference distributions."""
+        return SplitTables.from_arrays(**archive.under("table/", self.arrays))
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Weights of the network, kernels on their 8-bit grid."""
+        leaves, scales = archive.under("weight/", self.arrays), archive.under("scale/", self.arrays)
+        for name, scale in scales.items():
+            steps = leaves[name] if name in leaves else self.integers[name]
+            leaves[name] = steps.astype(np.float32) * scale
+        return archive.nested(leaves)
+
+    @cached_property
+    def preview_weights(self) -> Float[np.ndarray, " t"]:
+        """c_0, ..., c_T of uqdm.nested.preview_weights, Eq. 1: (steps + 1,) in [0, 1]; 1 where there are none."""
+        return self.arrays.get("preview/trust", np.ones(self.steps + 1, np.float32))
+
+    def with_preview_weights(self, weights: Float[np.ndarray, " t"]) -> "NestedModel":
+        """The same model, which shows streams differently.
+
+        Raises:
+          ValueError: weights is not (steps + 1,) numbers in [0, 1].
+        """
+        changed = self.from_arrays({**self.arrays, "preview/trust": np.asarray(weights, np.float32)})
+        return replace(changed, convolution=self.convolution)
+
+    @property
+    def block(self) -> int:
+        """Side of the blocks in pixels."""
+        return self.schedule.block
+
+    @property
+    def steps(self) -> int:
+        return len(self.schedule.steps)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "NestedModel":
+        """Takes the contents of a file.
+
+        Raises:
+          ValueError: the format is unknown, the integer network is not exact, or weights of previews are none.
+        """
+        model = cls(arrays=arrays)
+        if (known := model.config.get("format")) != _FORMAT:
+            raise ValueError(f"model format {known} is unknown here (this program reads {_FORMAT})")
+        integer.check(model.network, model.integers)
+        if (
+            model.preview_weights.shape != (model.steps + 1,)
+            or not ((model.preview_weights >= 0) & (model.preview_weights <= 1)).all()
+        ):
+            raise ValueError(f"preview/trust must be {model.steps + 1} numbers in [0, 1]")
+        return model
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "NestedModel":
+        """Reads the file.
+
+        Raises:
+          ValueError: it is no model file, or as `from_arrays`.
+        """
+        return cls.from_arrays(archive.from_bytes(data))
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Array]]:
+        """What the integer network needs for every step; kernels are shared."""
+        shared: dict[str, Array] = {}
+        by_bands: dict[range, dict[str, Array]] = {}
+        rows = []
+        for step, bands in enumerate(self._bands):
+            if bands not in by_bands:
+                kernels = integer.kernels_of(self.network, self.integers, bands)
+                own = {name: kernel for name, kernel in kernels.items() if name not in shared}
+                placed = jax.device_put(own)
+                shared |= {name: kernel for name, kernel in placed.items() if not name.startswith("reference_head/")}
+                by_bands[bands] = shared | placed
+            tables = integer.rows_of_step(self.network, self.integers, bands, step)
+            rows.append(by_bands[bands] | jax.device_put(tables))
+        return rows
+
+    @cached_property
+    def _device_parameters(self) -> Parameters:
+        return jax.device_put(self.parameters)
+
+    @cached_property
+    def _cells(self) -> "_Cells":
+        priors = [prior_of_levels(self.schedule, levels) for levels in self.schedule.levels]
+        return _Cells(*(jnp.asarray([prior[i] for prior in priors], jnp.float32) for i in range(2)))
+
+    @cached_property
+    def _static(self) -> "_Static":
+        return _Static(self.block, self.network, TICKS / self.schedule.finest_width)
+
+    @cached_property
+    def _bands(self) -> list[range]:
+        """For every step the bands that take part, and those between them."""
+        one_by_one = [range(i, i + 1) for i in range(self.network.bands)]
+        chosen = []
+        for step in self.schedule.steps:
+            members = np.any(step.members, axis=0)
+            taking_part = [band.start for band in one_by_one if members[slice(*channel_range(band))].any()]
+            chosen.append(range(taking_part[0], taking_part[-1] + 1))
+        return chosen
+
+    def begin(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
+        """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
+        return NestedState(self, height, width, seed, picture)
+
+    def refer(self, states: Sequence[NestedState], step: int) -> None:
+        """Takes the references of a step for states of pictures of one size, asking the network about all at once."""
+        refer(self, states, step)
+
+    def reference(
+        self, units: Int8[np.ndarray, "n h w C"], step: int
+    ) -> tuple[Int16[np.ndarray, "n h w c"], Int16[np.ndarray, "n h w c"], int]:
+        """The network's outputs a and b before a step (uqdm.nested.process), for pictures of one size.
+
+        Returns:
+          a and b for the channels of the bands that take part, and the first of these channels.
+        """
+        bands = self._bands[step]
+        classes = phase_classes(*units.shape[1:3])
+
+        def evaluate(part, classes):
+            outputs = integer.evaluate(
+                self.network,
+                self._rows[step],
+                part,
+                classes,
+                bands=bands,
+                convolution=self.convolution or proven_convolution(),
+            )
+            return tuple(np.asarray(output) for output in outputs)
+
+        location, log2_scale = in_strips(evaluate, self._halo, units, classes)
+        return location, log2_scale, channel_range(bands)[0]
+
+    @property
+    def _halo(self) -> int:
+        """Blocks around one that its outputs depend on."""
+        return 2 * self.network.blocks + 2
+
+    def estimate(
+        self, units: np.ndarray, midpoint: Int[np.ndarray, "h w C"], shift: Int[np.ndarray, "h w C"], step: int
+    ) -> Float[np.ndarray, "h w C"]:
+        """Denoised coefficients of a state, in units of pixel values, clipped to their cells.
+
+        Args:
+          units: the network's input, int8 (h, w, C).
+          midpoint: twice the midpoint of every cell in ticks, relative to the shift; 0 where nothing was sent.
+          shift: o in ticks.
+          step: how many steps are behind us.
+        """
+
+        def evaluate(units, midpoint, shift, classes):
+            parts = (jnp.asarray(part) for part in (units, midpoint.astype(np.int32), shift.astype(np.int32), classes))
+            outputs = _estimate(self._static, self._device_parameters, self._cells, *parts, jnp.int32(step))
+            return (np.asarray(outputs),)
+
+        classes = phase_classes(*units.shape[:2])
+        (coefficients,) = in_strips(evaluate, self._halo, units[None], midpoint[None], shift[None], classes)
+        return coefficients[0]
+
+    def ticks(self, pixels: np.ndarray) -> np.ndarray:
+        """The source X of a picture (uint8, whole blocks): its coefficients in ticks, int32 (h, w, C)."""
+        return np.asarray(_ticks(self._static, jnp.asarray(pixels)))
+
+    def picture(self, coefficients: Array | np.ndarray) -> np.ndarray:
+        """The picture of coefficients (h, w, C), uint8, still extended to whole blocks."""
+        return np.asarray(_picture(self.block, jnp.asarray(coefficients)))
+
+
+class _Cells(NamedTuple):
+    """What estimates need of `process.Prior`: (2, steps + 1, 4, C), first for `Levels.zero`, then for `other`."""
+
+    width: Array
+    std: Array
+
+
+@dataclass(frozen=True)
+class _Static:
+    """What the jitted functions are compiled for, besides shapes."""
+
+    block: int
+    network: NetworkConfig
+    ticks_per_unit: float
+
+
+@partial(jax.jit, static_argnums=0)
+def _estimate(static: _Static, parameters, cells: _Cells, units, midpoint, shift, classes, step):
+    """uqdm.nested.process, Eq. 6, for one picture: all arrays (1, h, w, C) but classes (h, w) and the step."""
+    zero, other = ([table[i][step][classes][None] for table in cells] for i in range(2))
+    doubled = midpoint.astype(jnp.float32) / static.ticks_per_unit
+    left = jnp.abs(doubled) >= 2 * other[0]
+    width, std = (jnp.where(left, b, a) for a, b in zip(zero, other, strict=True))
+    inside = midpoint == 0
+    middle = doubled / 2 + shift.astype(jnp.float32) / static.ticks_per_unit
+    z = jnp.where(inside, 0.0, middle)
+    state = networks.State(units.astype(jnp.float32), classes, step[None])
+    guess = z + networks.apply(static.network, parameters, state, quantized=True).estimate * std
+    reach = jnp.where(inside, width, width / 2)
+    return jnp.where(jnp.isfinite(width), jnp.clip(guess, middle - reach, middle + reach), guess)
+
+
+@partial(jax.jit, static_argnums=0)
+def _ticks(static: _Static, pixels):
+    coefficients = analysis(pixels.astype(jnp.float32)[None], static.block)[0]
+    return jnp.round(coefficients * static.ticks_per_unit).astype(jnp.int32)
+
+
+@partial(jax.jit, static_argnums=0)
+def _picture(block: int, coefficients):
+    pixels = synthesis(coefficients[None], block)[0]
+    return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)

@@ -1,0 +1,1 @@
+"""Weights that others trained, as models of this package."""

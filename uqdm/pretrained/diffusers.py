@@ -1,0 +1,223 @@
+"""Pretrained models of Hugging Face diffusers as predictors of noise (uqdm.diffusion.predictor).
+
+A pipeline folder holds a network, a scheduler and, for latent models, an autoencoder. Each trained noise level t has
+
+    gamma(t) = log((1 - abar_t) / abar_t),    abar_t = `scheduler.alphas_cumprod`,                         (1)
+
+so that diffusers' z_t = sqrt(abar) x + sqrt(1 - abar) eps is the process of uqdm.diffusion.process; between two levels
+t is interpolated. What networks predict becomes eps_hat by
+
+    epsilon        eps_hat
+    v              eps_hat = alpha v + sigma z                      (Salimans and Ho 2022)
+    sample         eps_hat = (z - alpha x_hat) / sigma
+    flow           y = (1 - s) x + s eps with s = sigmoid(gamma / 2), which is z / (alpha + sigma), at time 1000 s;
+                   v = eps - x, hence eps_hat = y + (1 - s) v       (rectified flow: Liu et al., Lipman et al. 2023)
+
+Text models are asked with the empty prompt. Networks known to work: `UNet2DModel`, `UNet2DConditionModel` and
+`SD3Transformer2DModel`, with `AutoencoderKL` or without.
+
+Steps go through the levels of `uqdm_gammas.json` in the folder, a list of falling numbers (uqdm.diffusion.noise_levels
+chooses them for a model and a kind of picture), or else through 64 equal steps of gamma. Files of the folder and levels
+make the id. PyTorch is evaluated in float32 on one device; streams decode where its results are the same to the last
+bit, which is the same machine with the same versions and number of threads, and not more (uqdm.diffusion.predictor).
+Nothing is ever downloaded.
+"""
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.predictor import PredictorModel
+from uqdm.diffusion.source import Latents, Pixels, Source
+
+__all__ = ["GAMMAS_FILE", "Kind", "flow_coordinates", "load_pipeline", "noise_of"]
+
+Kind = Literal["epsilon", "v_prediction", "sample", "flow"]
+"""What a network predicts."""
+GAMMAS_FILE = "uqdm_gammas.json"
+_STEPS = 64
+_WIDEST = 9.0
+"""Levels beyond +-9 are left out: they carry next to nothing, or noise below a 50th of a grey level."""
+_ROUNDING = 2**10
+"""Levels are multiples of its inverse, so that they do not depend on rounding."""
+
+
+def load_pipeline(folder: str | Path, *, device: str = "cpu") -> PredictorModel:
+    """Reads a pipeline folder.
+
+    Args:
+      folder: as `DiffusionPipeline.save_pretrained` writes it, on this machine.
+      device: of PyTorch.
+
+    Raises:
+      ImportError: PyTorch or diffusers are not installed.
+      ValueError: the folder has no pipeline, or one that needs what an empty prompt does not give.
+    """
+    folder = Path(folder)
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(f"{folder} is no diffusers pipeline: it has no model_index.json")
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+        from diffusers import DiffusionPipeline  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        what = f"diffusers pipelines need PyTorch and diffusers ({error}): pip install 'uqdm[diffusers]'"
+        raise ImportError(what) from error
+    try:
+        # What a pipeline was saved without, such as a third text encoder, must be named.
+        index = json.loads((folder / "model_index.json").read_text())
+        absent = {name: None for name, classes in index.items() if classes == [None, None]}
+        pipeline: Any = DiffusionPipeline.from_pretrained(
+            str(folder), local_files_only=True, torch_dtype=torch.float32, **absent
+        )
+    except (OSError, RuntimeError, AttributeError, ValueError) as error:
+        raise ValueError(f"cannot read the pipeline in {folder}: {error}") from error
+    pipeline.to(device)
+    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    if network is None:
+        raise ValueError(f"the pipeline in {folder} has neither a unet nor a transformer")
+    predictor = _Predictor(torch, pipeline, network, device)
+    return PredictorModel(
+        predict=predictor,
+        gammas=_gammas(folder, predictor.gammas),
+        identity=_identity(folder),
+        source=_source(torch, pipeline, network, device),
+        name=folder.name,
+    )
+
+
+def flow_coordinates(z: np.ndarray, gamma: float) -> tuple[np.ndarray, float]:
+    """y and s of a flow, for z_t."""
+    alpha, sigma = _scales(gamma)
+    return z / (alpha + sigma), sigma / (alpha + sigma)
+
+
+def noise_of(said: np.ndarray, kind: Kind, z: np.ndarray, gamma: float) -> np.ndarray:
+    """eps_hat of what a network says of z_t."""
+    alpha, sigma = _scales(gamma)
+    match kind:
+        case "epsilon":
+            return said
+        case "v_prediction":
+            return alpha * said + sigma * z
+        case "sample":
+            return (z - alpha * said) / sigma
+        case "flow":
+            y, s = flow_coordinates(z, gamma)
+            return y + (1 - s) * said
+
+
+def _scales(gamma: float) -> tuple[float, float]:
+    return float(diffusion.alpha(gamma)), float(diffusion.sigma(gamma))
+
+
+class _Predictor:
+    """eps_hat of z (h, w, c), by a network whose arrays have channels first.
+
+    Attributes:
+      gammas: of the trained levels, rising, (T,); of a flow, the ends that are used.
+    """
+
+    def __init__(self, torch, pipeline, network, device: str):
+        self._torch, self._network, self._device = torch, network, device
+        self._kind: Kind = _kind(pipeline.scheduler)
+        self._times = pipeline.scheduler.config.num_train_timesteps
+        if self._kind == "flow":
+            self.gammas = np.array([-_WIDEST, _WIDEST])
+        else:
+            kept = np.asarray(pipeline.scheduler.alphas_cumprod, np.float64)
+            self.gammas = np.log1p(-kept) - np.log(np.maximum(kept, 1e-12))
+        with torch.inference_mode():
+            self._condition = _empty_prompt(pipeline, network, device)
+
+    def __call__(self, z: np.ndarray, gamma: float) -> np.ndarray:
+        if self._kind == "flow":
+            given, s = flow_coordinates(z, gamma)
+            level = self._times * s
+        else:
+            given, level = z, np.interp(gamma, self.gammas, np.arange(len(self.gammas)))
+        torch = self._torch
+        first = torch.from_numpy(np.ascontiguousarray(given.transpose(2, 0, 1), np.float32))[None].to(self._device)
+        time = torch.full((1,), float(level), dtype=torch.float32, device=self._device)
+        with torch.inference_mode():
+            out = self._network(first, timestep=time, **self._condition, return_dict=False)[0]
+        # Networks with a learned variance have it behind the prediction.
+        said = out[0, : z.shape[2]].cpu().numpy().transpose(1, 2, 0)
+        return noise_of(said, self._kind, z, gamma)
+
+
+def _kind(scheduler: Any) -> Kind:
+    """What networks of this scheduler predict."""
+    if "FlowMatch" in type(scheduler).__name__:
+        return "flow"
+    kind: Any = getattr(scheduler.config, "prediction_type", "epsilon")
+    if not hasattr(scheduler, "alphas_cumprod") or kind not in get_args(Kind):
+        raise ValueError(f"what {type(scheduler).__name__} makes of predictions ({kind}) is not supported")
+    return kind
+
+
+def _empty_prompt(pipeline, network, device: str) -> dict[str, Any]:
+    """What the network wants to be given beside z and the time."""
+    takes, name = inspect.signature(network.forward).parameters, type(network).__name__
+    if getattr(network.config, "addition_embed_type", None) or "img_ids" in takes:
+        raise ValueError(f"this {name} needs more than the embedding of a prompt, which is not supported")
+    if "pooled_projections" in takes:
+        embedding, _, pooled, _ = pipeline.encode_prompt("", "", "", device=device, do_classifier_free_guidance=False)
+        return {"encoder_hidden_states": embedding, "pooled_projections": pooled}
+    if "encoder_hidden_states" in takes:
+        return {"encoder_hidden_states": pipeline.encode_prompt("", device, 1, False)[0]}
+    return {}
+
+
+def _source(torch, pipeline, network, device: str) -> Source:
+    """The latent of the autoencoder, or pixels."""
+    config = network.config
+    stride = getattr(config, "patch_size", None) or 2 ** (len(config.block_out_channels) - 1)
+    vae = getattr(pipeline, "vae", None) or getattr(pipeline, "vqvae", None)
+    if vae is None:
+        return Pixels(stride=stride)
+    if not hasattr(vae.config, "scaling_factor") or not hasattr(vae.config, "latent_channels"):
+        raise ValueError(f"the autoencoder {type(vae).__name__} is not supported, AutoencoderKL is")
+    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
+
+    def encode(picture: np.ndarray) -> np.ndarray:
+        values = np.ascontiguousarray(picture.transpose(2, 0, 1)[None] / 127.5 - 1, np.float32)
+        with torch.inference_mode():
+            latent = vae.encode(torch.from_numpy(values).to(device)).latent_dist.mode()
+        return (latent[0].cpu().numpy().transpose(1, 2, 0) - shift) * scale
+
+    def decode(x: np.ndarray) -> np.ndarray:
+        latent = np.ascontiguousarray((x / scale + shift).transpose(2, 0, 1)[None], np.float32)
+        with torch.inference_mode():
+            values = vae.decode(torch.from_numpy(latent).to(device), return_dict=False)[0]
+        shown = (values[0].cpu().numpy().transpose(1, 2, 0) + 1) * 127.5
+        return np.clip(np.round(shown), 0, 255).astype(np.uint8)
+
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    return Latents(encode=encode, decode=decode, channels=vae.config.latent_channels, factor=factor, stride=stride)
+
+
+def _gammas(folder: Path, trained: np.ndarray) -> list[float]:
+    """The folder's list, or equal steps from the noisiest level to the clearest."""
+    if (folder / GAMMAS_FILE).is_file():
+        try:
+            return list(diffusion.step_gammas(json.loads((folder / GAMMAS_FILE).read_text())))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{folder / GAMMAS_FILE}: {error}") from None
+    noisiest, clearest = min(float(trained.max()), _WIDEST), max(float(trained.min()), -_WIDEST)
+    return (np.round(np.linspace(noisiest, clearest, _STEPS + 1) * _ROUNDING) / _ROUNDING).tolist()
+
+
+def _identity(folder: Path) -> bytes:
+    """SHA-256 over names and contents of the files of weights and configurations."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors", ".bin", ".txt")):
+        if path.name != GAMMAS_FILE:  # gammas are in the model's id
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+            total.update(path.relative_to(folder).as_posix().encode() + b"\0" + digest)
+    return total.digest()

@@ -1,0 +1,237 @@
+"""Checkpoints of the published UQDM code, read without PyTorch.
+
+A PyTorch checkpoint is a zip archive: `data.pkl` describes nested containers of tensors, each a view (offset, shape,
+strides) of a storage, and `data/<key>` holds the storages as raw little-endian numbers. The pickle is read with an
+unpickler that knows these few names and refuses all others, so that a file cannot run anything.
+
+The checkpoint's 'model' are the raw weights by the names of the published network, and 'ema' holds the moving averages
+of the same tensors in the same order, with one tensor more: that of gamma's width w = gamma_max - gamma_min, which the
+published code learns, but neither saves with the weights nor restores. With it gamma_min is what training made of it.
+"""
+
+import json
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uqdm.diffusion.model import DiffusionModel
+from uqdm.diffusion.network import UNetConfig
+from uqdm.diffusion.process import NoiseSchedule
+
+__all__ = ["Published", "read_checkpoint", "read_published"]
+
+_DTYPES = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, archive: zipfile.ZipFile, root: str):
+        super().__init__(archive.open(f"{root}/data.pkl"))
+        self._archive, self._root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuild
+        if module == "torch" and name in _DTYPES:
+            return np.dtype(_DTYPES[name])
+        if (module, name) in _OF_NUMPY:
+            return _OF_NUMPY[module, name]
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint of weights needs")
+
+    def persistent_load(self, pid: Any) -> np.ndarray:
+        _, dtype, key, _, count = pid
+        return np.frombuffer(self._archive.read(f"{self._root}/data/{key}"), dtype, count)
+
+
+def _number(dtype: str, data: bytes) -> np.generic:
+    return np.frombuffer(data, dtype, 1)[0]
+
+
+def _plain_dtype(name: str, *_: Any) -> "_Dtype":
+    if np.dtype(name).hasobject:
+        raise pickle.UnpicklingError(f"numbers of type {name!r}")
+    return _Dtype(name)
+
+
+class _Dtype(str):
+    """A dtype that takes the state that pickles give dtypes, and ignores it."""
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+# Optimizers keep numbers of numpy.
+_OF_NUMPY = {
+    ("numpy.core.multiarray", "scalar"): _number,
+    ("numpy._core.multiarray", "scalar"): _number,
+    ("numpy", "dtype"): _plain_dtype,
+    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
+}
+
+
+def _rebuild(storage: np.ndarray, offset: int, shape: tuple, strides: tuple, *_: Any) -> np.ndarray:
+    if not shape:
+        return np.array(storage[offset])
+    last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
+    if min(shape) and not 0 <= last < len(storage):
+        raise pickle.UnpicklingError("a tensor reaches beyond its storage")
+    view = np.lib.stride_tricks.as_strided(storage[offset:], shape, [s * storage.itemsize for s in strides])
+    return np.array(view)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Contents of a PyTorch checkpoint, tensors as numpy arrays.
+
+    Raises:
+      ValueError: it is none, or holds more than containers, numbers and tensors.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            roots = [name.removesuffix("/data.pkl") for name in archive.namelist() if name.endswith("/data.pkl")]
+            if len(roots) != 1:
+                raise ValueError("it has no data.pkl")
+            return _Unpickler(archive, roots[0]).load()
+    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is no PyTorch checkpoint that can be read here: {error}") from None
+
+
+class Published:
+    """A published model: network, noise schedule and parameters.
+
+    Attributes:
+      network: shape of the network.
+      noise: the learned schedule, where the checkpoint tells it.
+      parameters: of `uqdm.diffusion.network`.
+      steps: the number of steps it was trained for.
+      logistic: whether psi is logistic, else Gaussian.
+      forward_kernel_scale: see `uqdm.diffusion.process`, Eq. 4.
+    """
+
+    def __init__(self, config: dict[str, Any], weights: dict[str, np.ndarray], gamma_width: float | None):
+        model = config["model"]
+        if model["n_channels"] != 3 or model["vocab_size"] != 256:
+            raise ValueError("only models of 8-bit pictures with three channels can be imported")
+        if model["prior_type"] not in ("logistic", "gaussian", "normal"):
+            raise ValueError(f"prior_type {model['prior_type']!r} is unknown here")
+        low, high = model["gamma_min"], model["gamma_max"]
+        self.network = UNetConfig(
+            width=model["embedding_dim"],
+            blocks=model["n_blocks"],
+            norm_groups=model["norm_groups"],
+            heads=model["n_attention_heads"],
+            attention_everywhere=model["attention_everywhere"],
+            fourier=(5, 6) if model["use_fourier_features"] else (),
+            gamma_range=(low, high),
+            learned_scale=bool(model.get("learned_prior_scale")),
+        )
+        if gamma_width is not None:
+            low = high - gamma_width
+        self.noise = NoiseSchedule(gamma_min=low, gamma_max=high)
+        self.steps = model["n_timesteps"]
+        self.logistic = model["prior_type"] == "logistic"
+        self.forward_kernel_scale = model.get("base_prior_scale", "forward_kernel") == "forward_kernel"
+        self.parameters = _parameters(weights, self.network)
+
+    def model(self, name: str) -> DiffusionModel:
+        """The same as a model that encodes and decodes."""
+        return DiffusionModel.from_training(
+            process="uniform",
+            noise=self.noise,
+            steps=self.steps,
+            network=self.network,
+            parameters=self.parameters,
+            logistic=self.logistic,
+            forward_kernel_scale=self.forward_kernel_scale,
+            name=name,
+        )
+
+
+def read_published(checkpoint: str | Path, config: str | Path, *, average: bool = True) -> Published:
+    """A published checkpoint and its configuration.
+
+    Args:
+      checkpoint: the `.pt` file.
+      config: the `config.json` beside it.
+      average: whether to take the moving averages, the learned gamma among them; else the raw weights, and the
+        configuration's gamma, which is what the published programme does.
+
+    Raises:
+      ValueError: a file is not what it should be.
+    """
+    contents = read_checkpoint(checkpoint)
+    try:
+        settings = json.loads(Path(config).read_text())
+        weights = dict(contents["model"])
+        width = None
+        if average:
+            shadow = list(contents["ema"]["shadow_params"])
+            if len(shadow) > len(weights):
+                width = abs(float(shadow[len(weights)]))
+            weights = dict(zip(weights, shadow, strict=False))
+        return Published(settings, weights, width)
+    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{checkpoint} and {config} are no published UQDM model: {error!r}") from None
+
+
+def _names(network: UNetConfig) -> dict[str, str]:
+    """Our modules by the published names of theirs."""
+
+    def residual(theirs: str, ours: str, skip: bool) -> dict[str, str]:
+        names = {
+            f"{theirs}.net1.0": f"{ours}_first_norm",
+            f"{theirs}.net1.2": f"{ours}_first",
+            f"{theirs}.cond_proj": f"{ours}_condition",
+            f"{theirs}.net2.0": f"{ours}_second_norm",
+            f"{theirs}.net2.2": f"{ours}_second",
+        }
+        return names | ({f"{theirs}.skip_conv": f"{ours}_skip"} if skip else {})
+
+    def attention(theirs: str, ours: str) -> dict[str, str]:
+        return {f"{theirs}.layers.{i}": f"{ours}_{part}" for i, part in ((0, "norm"), (1, "in"), (3, "out"))}
+
+    names = {
+        "embed_conditioning.0": "time_first",
+        "embed_conditioning.2": "time_second",
+        "conv_in": "entry",
+        "conv_out.0": "head_norm",
+        "conv_out.2": "head",
+    }
+    for theirs, ours, count in (("down", "in", network.blocks), ("up", "out", network.blocks + 1)):
+        for i in range(count):
+            names |= residual(f"{theirs}_blocks.{i}.resnet_block", f"{ours}_0_{i}", theirs == "up")
+            if network.attention_everywhere:
+                names |= attention(f"{theirs}_blocks.{i}.attention_block", f"{ours}_0_{i}_attention")
+    for i in range(2):
+        names |= residual(f"mid_resnet_block_{i + 1}", f"middle_{i}", False)
+    return names | attention("mid_attn_block", "middle_attention")
+
+
+def _parameters(weights: dict[str, np.ndarray], network: UNetConfig) -> dict:
+    parameters: dict[str, dict[str, np.ndarray]] = {}
+    names = _names(network)
+    for name, array in weights.items():
+        theirs, _, part = name.rpartition(".")
+        ours, array = names[theirs], np.asarray(array, np.float32)
+        if part == "bias":
+            leaf = "bias"
+        elif array.ndim == 1:
+            leaf = "scale"
+        else:
+            leaf, array = "kernel", array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        parameters.setdefault(ours, {})[leaf] = np.ascontiguousarray(array)
+    missing = set(names.values()) - set(parameters)
+    if missing:
+        raise KeyError(f"no weights for {sorted(missing)}")
+    return parameters

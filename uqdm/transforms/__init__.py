@@ -1,0 +1,1 @@
+"""From a picture to the source X that a process sends, and back."""
