@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 import uqdm
-from uqdm.codec.api import Decoder
+from uqdm.codec.api import receiver_of, show
 from uqdm.metrics import mean_psnr_db, sliced_wasserstein, wasserstein_distortion
 from uqdm.training.data import load_pictures
 
@@ -33,10 +33,10 @@ def reconstructions(data: bytes, rate: float, model) -> list[np.ndarray]:
     """A cut stream, decoded with every realism."""
     header = uqdm.info(data)
     size = max(header["header_bytes"], int(rate * header["width"] * header["height"] / 8))
-    decoder = Decoder(data[:size], model=model)
-    while decoder.advance():
+    receiver = receiver_of(data[:size], model=model)
+    while receiver.receive():
         pass
-    return [decoder.reconstruct("denoise", None, 0, realism) for realism in REALISM]
+    return [show(receiver, realism=realism) for realism in REALISM]
 
 
 def measure(pictures: np.ndarray, model) -> list[dict[str, float]]:

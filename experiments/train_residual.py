@@ -23,7 +23,7 @@ import optax
 
 from uqdm.library import load_model
 from uqdm.lossless import pixel_network as network
-from uqdm.lossless.predicted import Residual
+from uqdm.lossless.predicted import PredictedResidual
 from uqdm.nested.model import NestedModel
 from uqdm.nested.network import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.process import TICKS
@@ -163,7 +163,7 @@ def main() -> None:
                         f"{done:6d} {np.mean(losses[-100:]):.4f} bits per pixel, {time.time() - begin:.0f} s",
                         flush=True,
                     )
-            residual = Residual.from_networks(networks, stop_width=options.stop_width)
+            residual = PredictedResidual.from_networks(networks, stop_width=options.stop_width)
             options.out.write_bytes(residual.to_bytes())
             leaves = {f"{i:03d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(networks))}
             np.savez(options.out.with_suffix(".parameters.npz"), allow_pickle=False, **leaves)

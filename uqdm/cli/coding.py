@@ -1,6 +1,7 @@
 """encode, decode, truncate: what makes streams and pictures."""
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("input", metavar="IN", help="a picture, or - for standard input")
     sub.add_argument("output", metavar="OUT", help="the stream, or - for standard output")
     limit = sub.add_mutually_exclusive_group()
-    limit.add_argument("--tau", type=float, default=0.0, help="end of transmission in [0, 1]: 0 sends every step (0)")
+    limit.add_argument("--tau", type=float, help="end of transmission in [0, 1]: 0 sends every step (0)")
     limit.add_argument("--bpp", type=float, help="at most so many bits per pixel")
     limit.add_argument("--bytes", type=int, help="at most so many bytes")
     limit.add_argument("--psnr", type=float, metavar="DB", help="as few bytes as reach this PSNR in dB")
@@ -73,32 +74,31 @@ def _encode(options: argparse.Namespace) -> None:
     may_write(options.output, options.force)
     picture = picture_of(options.input, options.background)
     model = model_for(options.model, picture, lossless=options.lossless)
-    if not 0 <= options.tau <= 1:
+    if options.tau is not None and not 0 <= options.tau <= 1:
         raise UserError(f"--tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {options.tau}")
     if not 0 <= options.seed < 2**32:
         raise UserError(f"--seed must lie in [0, 2^32), got {options.seed}")
+    for name, value in (("--bpp", options.bpp), ("--bytes", options.bytes), ("--psnr", options.psnr)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise UserError(f"{name} must be a positive number, got {value}")
     from uqdm.codec.api import encode
-    from uqdm.contract import steps_until
 
-    tau, steps = options.tau, steps_until(options.tau, model.steps)
-    if options.lossless:
-        from uqdm.library import residual_of
-
-        try:
-            tau, steps = None, residual_of(model).steps(model) + container.RESIDUAL_STEPS
-        except ValueError as error:
-            raise UserError(f"{error}: choose another --model") from None
+    limits = {"bpp": options.bpp, "file_bytes": options.bytes, "psnr_db": options.psnr}
     try:
-        with bar_of(steps, "encode") as bar:
-            data = encode(picture, tau, lossless=options.lossless, model=model, seed=options.seed, on_step=bar.update)
-    except ValueError as error:  # of a predictor that gives no numbers, say
-        raise UserError(f"the model cannot encode this picture: {error}") from None
-    if options.psnr is not None:
-        data = _cut_to_psnr(data, picture, model, options.psnr)
-    elif options.bytes is not None or options.bpp is not None:
-        data = _cut_to_size(data, options)
+        with bar_of(_steps(options, model), "encode") as bar:
+            data = encode(
+                picture,
+                options.tau,
+                **limits,
+                lossless=options.lossless,
+                model=model,
+                seed=options.seed,
+                on_step=bar.update,
+            )
+    except ValueError as error:
+        raise UserError(f"{options.input}: {error}") from None
     if options.verify:
-        from uqdm.codec.loop import check_against
+        from uqdm.codec.api import check_against
 
         try:
             check_against(data, picture, model=model)
@@ -108,39 +108,35 @@ def _encode(options: argparse.Namespace) -> None:
     say(f"{options.output}: {len(data)} bytes, {8 * len(data) / picture[..., 0].size:.4f} bpp")
 
 
-def _cut_to_psnr(data: bytes, picture, model, target_db: float) -> bytes:
-    """The shortest prefix that reaches a PSNR: first by steps, then by bisection inside the step."""
-    from uqdm.codec.api import decode, previews
-    from uqdm.metrics import psnr_db
+def _steps(options: argparse.Namespace, model) -> int:
+    """How many steps there are to send, at most."""
+    from uqdm.contract import steps_until
+    from uqdm.library import residual_of
 
-    (_, low), reached, high = container.unpack(data), -math.inf, None
-    for preview in previews(data, model=model):
-        reached = psnr_db(picture, preview.picture)
-        if reached >= target_db:
-            high = preview.file_bytes
-            break
-        low = preview.file_bytes
-    if high is None:
-        raise UserError(f"{target_db} dB is out of reach: the whole stream gives {reached:.2f} dB")
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = psnr_db(picture, decode(data[:middle], model=model)) >= target_db
-        low, high = (low, middle) if enough else (middle, high)
-    return data[:high]
+    if not options.lossless:
+        return steps_until(options.tau or 0.0, model.steps)
+    try:
+        return residual_of(model).steps_before(model) + container.RESIDUAL_STEPS
+    except ValueError as error:
+        raise UserError(f"{error}: choose another --model") from None
 
 
-def _cut_to_size(data: bytes, options: argparse.Namespace) -> bytes:
-    return data[: size_limit(options, data)]
-
-
-def size_limit(options: argparse.Namespace, data: bytes) -> int:
-    header, start = container.unpack(data)
+def _cut(data: bytes, options: argparse.Namespace) -> bytes:
+    """As many bytes as --bytes or --bpp allow."""
+    header, _ = container.unpack(data)
     limit = options.bytes
     if limit is None:
         limit = int(options.bpp * header.width * header.height / 8)
-    if limit < start:
-        raise UserError(f"{limit} bytes do not hold the header of {start} bytes: allow more")
-    return limit
+    return container.cut(data, limit)
+
+
+def _reconstruction(options: argparse.Namespace):
+    """What --method, --seed and --remaining-steps mean."""
+    from uqdm import reconstruction
+
+    way = reconstruction.named(options.method)
+    given = {"seed": options.seed, "remaining_steps": options.remaining_steps}
+    return dataclasses.replace(way, **{name: value for name, value in given.items() if hasattr(way, name)})
 
 
 def _decode(options: argparse.Namespace) -> None:
@@ -159,27 +155,27 @@ def _decode(options: argparse.Namespace) -> None:
     data = read(options.input)
     with about(options.input):
         if options.bytes is not None:
-            data = data[: size_limit(options, data)]
+            data = _cut(data, options)
         header, _ = container.unpack(data)
         model = options.model and model_of(options.model)
-        from uqdm.codec.api import Decoder, previews
+        from uqdm.codec.api import previews, receiver_of, way_for
 
         if options.all is not None:
             _write_all(options, previews(data, model=model), header)
             return
-        decoder = Decoder(data, model=model)
+        receiver = receiver_of(data, model=model)
         try:
-            decoder.check_method(options.method, options.remaining_steps, options.realism)
+            way = way_for(receiver.model, _reconstruction(options), options.realism)
         except ValueError as error:
             raise UserError(str(error)) from None
         with bar_of(header.total_steps, "decode") as bar:
-            while decoder.advance():
+            while receiver.receive():
                 bar.update()
-        picture = decoder.reconstruct(options.method, options.remaining_steps, options.seed, options.realism)
+        picture = way.show(receiver.model, receiver.state, receiver.step)
     with about(output):
         write(output, write_picture(picture, suffix))
-    total = container.describe(data)["complete_bytes"]
-    say(f"{output}: step {decoder.step} of {header.total_steps}, {len(data)} of {total} bytes")
+    total = container.info(data)["complete_bytes"]
+    say(f"{output}: step {receiver.step} of {header.total_steps}, {len(data)} of {total} bytes")
 
 
 def _write_all(options: argparse.Namespace, previews: Iterator, header: container.Header) -> None:
@@ -203,6 +199,6 @@ def _truncate(options: argparse.Namespace) -> None:
     may_write(options.output, options.force)
     data = read(options.input)
     with about(options.input):
-        cut = _cut_to_size(data, options)
+        cut = _cut(data, options)
     write(options.output, cut)
     say(f"{options.output}: {len(cut)} of {len(data)} bytes")

@@ -25,7 +25,7 @@ def add_commands(commands: Commands) -> None:
 def _info(options: argparse.Namespace) -> None:
     data = read(options.input)
     with about(options.input):
-        facts = container.describe(data)
+        facts = container.info(data)
     if options.json:
         print(json.dumps(facts))
     else:
@@ -34,21 +34,21 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from uqdm.codec.api import Decoder
+    from uqdm.codec.api import receiver_of
 
     data = read(options.input)
     with about(options.input):
-        decoder = Decoder(data, model=options.model and model_of(options.model))
-        with bar_of(decoder.header.total_steps, "verify") as bar:
-            while decoder.advance():
+        receiver = receiver_of(data, model=options.model and model_of(options.model))
+        with bar_of(receiver.header.total_steps, "verify") as bar:
+            while receiver.receive():
                 bar.update()
-    facts = container.describe(data)
+    facts = container.info(data)
     if facts["complete"]:
-        kind = "lossless, " if decoder.header.lossless else ""
-        print(f"{options.input}: complete and undamaged, {kind}{decoder.step} steps, {len(data)} bytes")
+        kind = "lossless, " if receiver.header.lossless else ""
+        print(f"{options.input}: complete and undamaged, {kind}{receiver.step} steps, {len(data)} bytes")
     else:
         print(
-            f"{options.input}: undamaged as far as it goes, step {decoder.step} of {decoder.header.total_steps}, "
+            f"{options.input}: undamaged as far as it goes, step {receiver.step} of {receiver.header.total_steps}, "
             f"{len(data)} of {facts['complete_bytes']} bytes"
         )
 

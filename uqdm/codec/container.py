@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from uqdm.errors import FormatError
 
-__all__ = ["MAX_PIXELS", "RESIDUAL_STEPS", "VERSION", "Header", "check_size", "describe", "pack", "unpack"]
+__all__ = ["MAX_PIXELS", "RESIDUAL_STEPS", "VERSION", "Header", "check_size", "cut", "info", "pack", "unpack"]
 
 MAGIC = b"\x8fUQ"
 VERSION = 2
@@ -118,7 +118,20 @@ def unpack(data: bytes) -> tuple[Header, int]:
     return Header(model_id, width, height, seed, steps, payload_bytes, residual_id), at + 2
 
 
-def describe(data: bytes) -> dict:
+def cut(data: bytes, file_bytes: int) -> bytes:
+    """At most so many bytes of a stream.
+
+    Raises:
+      FormatError: the data is no stream.
+      ValueError: they do not hold the header.
+    """
+    _, start = unpack(data)
+    if file_bytes < start:
+        raise ValueError(f"{file_bytes} bytes do not hold the header of {start} bytes: allow more")
+    return data[:file_bytes]
+
+
+def info(data: bytes) -> dict:
     """What the header says, without a model.
 
     Returns:
@@ -129,8 +142,8 @@ def describe(data: bytes) -> dict:
       FormatError: as `unpack`.
 
     Examples:
-      >>> from uqdm.codec.container import Header, describe, pack
-      >>> facts = describe(pack(Header(b"name", width=64, height=48, seed=0, steps=3, payload_bytes=100)))
+      >>> from uqdm.codec.container import Header, info, pack
+      >>> facts = info(pack(Header(b"name", width=64, height=48, seed=0, steps=3, payload_bytes=100)))
       >>> facts["header_bytes"], facts["complete_bytes"], facts["complete"]
       (15, 115, False)
     """

@@ -1,6 +1,6 @@
 """The Gaussian and the universally quantized diffusion process, as closed forms.
 
-Pictures have values x = 2 (v + 1/2) / 256 - 1 for v in {0, ..., 255}. The forward process (review, Eq. 23) is
+Pictures have values x in [-1, 1] (uqdm.transforms.pixels). The forward process (review, Eq. 23) is
 
     z_t = alpha_t x + sigma_t N,      alpha_t^2 = sigmoid(-gamma_t),  sigma_t^2 = sigmoid(gamma_t),          (1)
 
@@ -40,6 +40,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from uqdm.transforms.pixels import values_of
+
 __all__ = [
     "MOST_STEPS",
     "Moments",
@@ -51,13 +53,12 @@ __all__ = [
     "gaussian_kl_bits",
     "log_p_of_x",
     "log_psi_mass",
-    "pixels_of",
     "posterior",
+    "posterior_std",
     "reference",
     "sample_reference",
     "step_gammas",
     "truncated_logistic_mean",
-    "values_of",
 ]
 
 MOST_STEPS = 255
@@ -148,16 +149,6 @@ def _share(gamma_t, gamma_s) -> Array:
     return -jnp.expm1(jnp.asarray(gamma_s, jnp.float32) - jnp.asarray(gamma_t, jnp.float32))
 
 
-def values_of(pixels: ArrayLike) -> Array:
-    """x of pixels v."""
-    return 2 * (jnp.asarray(pixels, jnp.float32) + 0.5) / 256 - 1
-
-
-def pixels_of(x: ArrayLike) -> Array:
-    """Most probable pixels, uint8; p(v | x) falls with the distance from x."""
-    return jnp.clip(jnp.round((jnp.asarray(x) + 1) * 128 - 0.5), 0, 255).astype(jnp.uint8)
-
-
 def denoised(z: ArrayLike, noise: ArrayLike, gamma: ArrayLike) -> Array:
     """x_hat of eps_hat, not clipped."""
     return (jnp.asarray(z) - sigma(gamma) * jnp.asarray(noise)) / alpha(gamma)
@@ -168,6 +159,11 @@ def posterior(z: ArrayLike, x: ArrayLike, gamma_t: ArrayLike, gamma_s: ArrayLike
     c = _share(gamma_t, gamma_s)
     mean = alpha(gamma_s) * ((1 - c) / alpha(gamma_t) * jnp.asarray(z) + c * jnp.asarray(x))
     return Moments(mean, sigma(gamma_s) * jnp.sqrt(c))
+
+
+def posterior_std(gamma_t: float, gamma_s: float) -> float:
+    """Standard deviation of the posterior (Eq. 2), the same for every x."""
+    return float(posterior(np.float32(0), np.float32(0), gamma_t, gamma_s).std)
 
 
 def reference(
