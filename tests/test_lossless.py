@@ -231,3 +231,7 @@ def test_large_pictures_are_evaluated_in_strips(tiny_model, monkeypatch):
         states.append(state._outputs(0))
     for a, b in zip(*states, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_residual_has_no_name():
+    assert load_residual().name == ""
