@@ -99,7 +99,7 @@ def test_damage_in_the_residual_is_reported(model):
 
 
 def test_the_gaussian_process_has_no_residual():
-    with pytest.raises(ValueError, match="nested or the uniform process"):
+    with pytest.raises(ValueError, match="families nested, uniform, this one is gaussian"):
         uqdm.encode(make_picture(4, 4), lossless=True, model=uniform_model(process="gaussian"))
 
 

@@ -2,27 +2,28 @@
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from uqdm.cli.common import (
-    STANDARD,
     Commands,
-    UserError,
     about,
     bar_of,
-    may_write,
+    count,
+    fraction,
     model_for,
     model_of,
     picture_of,
-    read,
+    positive,
     say,
+    seed,
+    start_jax,
     with_background,
     with_force,
     with_model,
-    write,
 )
+from uqdm.cli.errors import UserError
+from uqdm.cli.files import STANDARD, may_write, read, write
 from uqdm.codec import container
 from uqdm.errors import StreamError
 
@@ -31,42 +32,64 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    sub = commands.add("encode", _encode, "encode a picture as a progressive stream")
+    sub = commands.add(
+        "encode",
+        _encode,
+        "encode a picture as a progressive stream, by default every step of it (about 50 dB)",
+        """photo.png photo.uqdm --bpp 0.5
+        photo.png photo.uqdm --psnr 38
+        photo.png photo.uqdm --lossless --verify
+        - - --bytes 20000 < photo.png > photo.uqdm""",
+    )
     sub.add_argument("input", metavar="IN", help="a picture, or - for standard input")
     sub.add_argument("output", metavar="OUT", help="the stream, or - for standard output")
     limit = sub.add_mutually_exclusive_group()
-    limit.add_argument("--tau", type=float, help="end of transmission in [0, 1]: 0 sends every step (0)")
-    limit.add_argument("--bpp", type=float, help="at most so many bits per pixel")
-    limit.add_argument("--bytes", type=int, help="at most so many bytes")
-    limit.add_argument("--psnr", type=float, metavar="DB", help="as few bytes as reach this PSNR in dB")
+    limit.add_argument("--tau", type=fraction, help="end of transmission in [0, 1]: 0 sends every step (0)")
+    limit.add_argument("--bpp", type=positive, help="at most so many bits per pixel")
+    limit.add_argument("--bytes", type=count, help="at most so many bytes")
+    limit.add_argument("--psnr", type=positive, metavar="DB", help="as few bytes as reach this PSNR in dB")
     limit.add_argument("--lossless", action="store_true", help="so many that the whole stream is the very picture")
-    sub.add_argument("--seed", type=int, default=0, help="of the common randomness (0)")
+    sub.add_argument("--seed", type=seed, default=0, help="of the common randomness (0)")
     sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")
     with_background(sub), with_model(sub), with_force(sub)
 
-    sub = commands.add("decode", _decode, "decode a stream or any prefix of one")
+    sub = commands.add(
+        "decode",
+        _decode,
+        "decode a stream or any prefix of one",
+        """photo.uqdm picture.png
+        photo.uqdm preview.png --bytes 5000
+        photo.uqdm --all previews/
+        photo.uqdm imagined.png --bytes 5000 --realism 0.5""",
+    )
     sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
     sub.add_argument("output", metavar="OUT", nargs="?", help="the picture, or - for a PNG on standard output")
-    sub.add_argument("--bytes", type=int, help="use only the first so many bytes")
+    sub.add_argument("--bytes", type=count, help="use only the first so many bytes")
     sub.add_argument(
         "--method",
         default="denoise",
         help="how what is missing is filled in: denoise (default); sample, for the nested process; ancestral or flow, "
         "for UQDM and Gaussian models",
     )
-    sub.add_argument("--remaining-steps", type=int, metavar="N", help="steps of the reverse process to take")
-    sub.add_argument("--seed", type=int, default=0, help="of sampling")
-    sub.add_argument("--realism", type=float, metavar="R", help="between denoised (0) and drawn (1)")
+    sub.add_argument("--remaining-steps", type=count, metavar="N", help="steps of the reverse process to take")
+    sub.add_argument("--seed", type=seed, default=0, help="of sampling (0)")
+    sub.add_argument("--realism", type=fraction, metavar="R", help="between denoised (0) and drawn (1)")
     sub.add_argument("--all", metavar="DIR", help="write one picture per step into a folder")
     with_model(sub), with_force(sub)
     sub.set_defaults(bpp=None)
 
-    sub = commands.add("truncate", _truncate, "cut a stream; needs no model")
-    sub.add_argument("input", metavar="IN")
-    sub.add_argument("output", metavar="OUT")
+    sub = commands.add(
+        "truncate",
+        _truncate,
+        "cut a stream; needs no model",
+        """photo.uqdm small.uqdm --bytes 5000
+        photo.uqdm - --bpp 0.25 | ssh host uqdm decode - preview.png""",
+    )
+    sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
+    sub.add_argument("output", metavar="OUT", help="the shorter one, or - for standard output")
     limit = sub.add_mutually_exclusive_group(required=True)
-    limit.add_argument("--bytes", type=int, help="to so many bytes")
-    limit.add_argument("--bpp", type=float, help="to so many bits per pixel")
+    limit.add_argument("--bytes", type=count, help="to so many bytes")
+    limit.add_argument("--bpp", type=positive, help="to so many bits per pixel")
     with_force(sub)
 
 
@@ -74,13 +97,6 @@ def _encode(options: argparse.Namespace) -> None:
     may_write(options.output, options.force)
     picture = picture_of(options.input, options.background)
     model = model_for(options.model, picture, lossless=options.lossless)
-    if options.tau is not None and not 0 <= options.tau <= 1:
-        raise UserError(f"--tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {options.tau}")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed must lie in [0, 2^32), got {options.seed}")
-    for name, value in (("--bpp", options.bpp), ("--bytes", options.bytes), ("--psnr", options.psnr)):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise UserError(f"{name} must be a positive number, got {value}")
     from uqdm.codec.api import encode
 
     limits = {"bpp": options.bpp, "file_bytes": options.bytes, "psnr_db": options.psnr}
@@ -104,7 +120,7 @@ def _encode(options: argparse.Namespace) -> None:
             check_against(data, picture, model=model)
         except StreamError as error:
             raise UserError(f"the stream does not decode to what was encoded ({error}): run uqdm doctor") from None
-    write(options.output, data)
+    write(options.output, data, options.force)
     say(f"{options.output}: {len(data)} bytes, {8 * len(data) / picture[..., 0].size:.4f} bpp")
 
 
@@ -126,7 +142,7 @@ def _cut(data: bytes, options: argparse.Namespace) -> bytes:
     header, _ = container.unpack(data)
     limit = options.bytes
     if limit is None:
-        limit = int(options.bpp * header.width * header.height / 8)
+        limit = int(min(options.bpp * header.width * header.height / 8, 2.0**62))
     return container.cut(data, limit)
 
 
@@ -158,6 +174,7 @@ def _decode(options: argparse.Namespace) -> None:
             data = _cut(data, options)
         header, _ = container.unpack(data)
         model = options.model and model_of(options.model)
+        start_jax()
         from uqdm.codec.api import previews, receiver_of, way_for
 
         if options.all is not None:
@@ -173,7 +190,7 @@ def _decode(options: argparse.Namespace) -> None:
                 bar.update()
         picture = way.show(receiver.model, receiver.state, receiver.step)
     with about(output):
-        write(output, write_picture(picture, suffix))
+        write(output, write_picture(picture, suffix), options.force)
     total = container.info(data)["complete_bytes"]
     say(f"{output}: step {receiver.step} of {header.total_steps}, {len(data)} of {total} bytes")
 
@@ -200,5 +217,5 @@ def _truncate(options: argparse.Namespace) -> None:
     data = read(options.input)
     with about(options.input):
         cut = _cut(data, options)
-    write(options.output, cut)
+    write(options.output, cut, options.force)
     say(f"{options.output}: {len(cut)} of {len(data)} bytes")

@@ -3,7 +3,9 @@
 import argparse
 import json
 
-from uqdm.cli.common import Commands, UserError, about, bar_of, model_of, read, with_model
+from uqdm.cli.common import Commands, about, bar_of, model_of, start_jax, with_model
+from uqdm.cli.errors import UserError
+from uqdm.cli.files import read
 from uqdm.codec import container
 
 __all__ = ["add_commands"]
@@ -11,15 +13,21 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    sub = commands.add("info", _info, "say what a stream is; needs no model")
-    sub.add_argument("input", metavar="IN")
+    sub = commands.add(
+        "info",
+        _info,
+        "say what a stream is; needs no model",
+        """photo.uqdm
+        photo.uqdm --json""",
+    )
+    sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
     sub.add_argument("--json", action="store_true", help="as one line of JSON")
 
-    sub = commands.add("verify", _verify, "decode a stream and say whether it is whole and undamaged")
-    sub.add_argument("input", metavar="IN")
+    sub = commands.add("verify", _verify, "decode a stream and say whether it is whole and undamaged", "photo.uqdm")
+    sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
     with_model(sub)
 
-    commands.add("doctor", _doctor, "say whether streams made on this machine decode on others")
+    commands.add("doctor", _doctor, "say whether streams made on this machine decode on others", "")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -37,6 +45,7 @@ def _verify(options: argparse.Namespace) -> None:
     from uqdm.codec.api import receiver_of
 
     data = read(options.input)
+    start_jax()
     with about(options.input):
         receiver = receiver_of(data, model=options.model and model_of(options.model))
         with bar_of(receiver.header.total_steps, "verify") as bar:
@@ -54,6 +63,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
+    start_jax()
     from uqdm import doctor
 
     print(doctor.facts())

@@ -1,7 +1,8 @@
 """Whole pictures to whole streams and back: `uqdm.encode` and its siblings, around the loop (uqdm.codec.loop)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from uqdm.codec.loop import Receiver, Sender, expect_together
 from uqdm.codec.rate_control import Target
 from uqdm.contract import Model, Reconstruction, steps_until
 from uqdm.errors import DamagedStreamError, ModelMismatchError
-from uqdm.library import default_model, family_of, model_of_stream, residual_of
+from uqdm.library import default_model, family_of, load_model, model_of_stream, residual_of
 from uqdm.lossless.residual import ExactWhereKnown, WithResidual
 
 __all__ = [
@@ -63,6 +64,11 @@ def _as_picture(x) -> np.ndarray:
     return picture
 
 
+def _model(model: Model | str | Path | None) -> Model | None:
+    """A model, or the one of a name or path."""
+    return load_model(model) if isinstance(model, str | Path) else model
+
+
 class _Request(NamedTuple):
     """How pictures are to be encoded."""
 
@@ -80,7 +86,9 @@ def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed) -> _Request:
     if limits and (lossless or tau is not None):
         other = "lossless" if lossless else "tau"
         raise ValueError(f"{' and '.join(limits)} cannot be combined with {other}: a stream ends in one place")
-    return _Request(tau, Target(**limits) if limits else None, lossless, model, seed)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    return _Request(tau, Target(**limits) if limits else None, lossless, _model(model), int(seed))
 
 
 def _encode_together(
@@ -124,7 +132,7 @@ def encode(
     file_bytes: int | None = None,
     psnr_db: float | None = None,
     lossless: bool = False,
-    model: Model | None = None,
+    model: Model | str | Path | None = None,
     seed: int = 0,
     on_step: Callable[[], object] = lambda: None,
 ) -> bytes:
@@ -142,8 +150,8 @@ def encode(
       psnr_db: as few bytes as reach this PSNR in dB.
       lossless: whether a residual follows that makes the decoded picture the very same (uqdm.lossless.predicted for
         the nested process, uqdm.lossless.direct for the uniform one); may be combined with tau.
-      model: what to encode with; by default the model `small` of the package for at most 64 x 64 pixels, else, and for
-        lossless streams, `photo`.
+      model: what to encode with, or its name or path; by default the model `small` of the package for at most 64 x 64
+        pixels, else, and for lossless streams, `photo`.
       seed: names the common randomness, in [0, 2^32); it is stored in the header.
       on_step: called after every step, to show progress.
 
@@ -169,7 +177,7 @@ def encode(
 
 
 def encode_with_costs(
-    x, tau: float | None = None, *, lossless: bool = False, model: Model | None = None, seed: int = 0
+    x, tau: float | None = None, *, lossless: bool = False, model: Model | str | Path | None = None, seed: int = 0
 ) -> tuple[bytes, list[StepCost]]:
     """As `encode`, and what every step cost (the first entry is the bare header)."""
     ends = [(0.0, Writer().position)]
@@ -177,7 +185,7 @@ def encode_with_costs(
     def note(senders: list[Sender]) -> None:
         ends.append((senders[0].ideal_bits, senders[0].writer.position))
 
-    (data,) = _encode_together([_as_picture(x)], _Request(tau, None, lossless, model, seed), note)
+    (data,) = _encode_together([_as_picture(x)], _request(tau, None, None, None, lossless, model, seed), note)
     _, start = container.unpack(data)
     return data, [StepCost(bits, start + determining_bytes(data[start:], end)) for bits, end in ends]
 
@@ -190,7 +198,7 @@ def encode_batch(
     file_bytes: int | None = None,
     psnr_db: float | None = None,
     lossless: bool = False,
-    model: Model | None = None,
+    model: Model | str | Path | None = None,
     seed: int = 0,
 ) -> list[bytes]:
     """Encodes pictures of any sizes, one stream each and the same as `encode` gives.
@@ -207,7 +215,7 @@ def encode_batch(
     return streams
 
 
-def receiver_of(data: bytes, *, model: Model | None = None) -> Receiver:
+def receiver_of(data: bytes, *, model: Model | str | Path | None = None) -> Receiver:
     """The receiver of a stream, with the model and the residual that its header names.
 
     Args:
@@ -219,8 +227,9 @@ def receiver_of(data: bytes, *, model: Model | None = None) -> Receiver:
       ModelMismatchError: the stream was made with another model or residual.
       DamagedStreamError: the header names more steps than the model has.
     """
+    data = container.as_bytes(data)
     header, start = container.unpack(data)
-    model = model or model_of_stream(header.model_id)
+    model = _model(model) or model_of_stream(header.model_id)
     if model.id[: container.MODEL_ID_BYTES] != header.model_id:
         raise ModelMismatchError(
             f"the stream was made with model {header.model_id.hex()}, but this is model {model.name!r} "
@@ -276,7 +285,7 @@ def show(
 def decode(
     data: bytes,
     *,
-    model: Model | None = None,
+    model: Model | str | Path | None = None,
     reconstruction: Reconstruction | str = "denoise",
     realism: float | None = None,
 ) -> np.ndarray:
@@ -284,7 +293,7 @@ def decode(
 
     Args:
       data: the bytes.
-      model: what the stream was made with; by default the model of the package that it names.
+      model: what the stream was made with, or its name or path; by default the model of the package that it names.
       reconstruction: how what is missing is filled in (uqdm.reconstruction; review, Section IV-B): `Denoise()` shows
         the mean of what it may be. For the nested process `Sample()` draws it from the model; for diffusion processes
         `Ancestral()` does, and `Flow()` follows the probability-flow differential equation. These look like pictures,
@@ -318,7 +327,7 @@ def decode(
     return way.show(receiver.model, receiver.state, receiver.step)
 
 
-def decode_batch(streams: Iterable[bytes], *, model: Model | None = None) -> list[np.ndarray]:
+def decode_batch(streams: Iterable[bytes], *, model: Model | str | Path | None = None) -> list[np.ndarray]:
     """Decodes streams or prefixes as `decode` does each of them, asking the network about many at once."""
     receivers = [receiver_of(data, model=model) for data in streams]
     active = receivers
@@ -338,7 +347,20 @@ def _alike(keys: list) -> list[list[int]]:
     return list(places.values())
 
 
-def previews(data: bytes | Iterable[bytes], *, model: Model | None = None) -> Iterator[Preview]:
+def _pieces(data: Any) -> Iterator[bytes]:
+    """A stream, or the pieces of it that arrive."""
+    try:
+        whole = container.as_bytes(data)
+    except TypeError:
+        if isinstance(data, str) or not isinstance(data, Iterable):
+            raise
+        for piece in data:
+            yield container.as_bytes(piece, "a piece of a stream")
+    else:
+        yield whole
+
+
+def previews(data: bytes | Iterable[bytes], *, model: Model | str | Path | None = None) -> Iterator[Preview]:
     """One picture per step as bytes are consumed, and one for what is left over at the end of a cut stream.
 
     Args:
@@ -354,11 +376,10 @@ def previews(data: bytes | Iterable[bytes], *, model: Model | None = None) -> It
       >>> steps == list(range(uqdm.info(data)["steps"] + 1))
       True
     """
-    pieces = iter([data] if isinstance(data, bytes | bytearray | memoryview) else data)
     received, receiver = b"", None
-    for piece in pieces:
+    for piece in _pieces(data):
         if receiver is None:
-            received += bytes(piece)
+            received += piece
             try:
                 receiver = receiver_of(received, model=model)
             except container.FormatError:
@@ -367,7 +388,7 @@ def previews(data: bytes | Iterable[bytes], *, model: Model | None = None) -> It
                 continue
             yield Preview(receiver.picture(), 0, receiver.header.total_steps, receiver.needed_bytes)
         else:
-            receiver.feed(bytes(piece))
+            receiver.feed(piece)
         while receiver.receive():
             yield Preview(receiver.picture(), receiver.step, receiver.header.total_steps, receiver.needed_bytes)
     if receiver is None:
@@ -376,7 +397,7 @@ def previews(data: bytes | Iterable[bytes], *, model: Model | None = None) -> It
         yield Preview(receiver.picture(), receiver.step, receiver.header.total_steps, receiver.file_bytes)
 
 
-def check_against(data: bytes, picture: np.ndarray, *, model: Model | None = None) -> None:
+def check_against(data: bytes, picture: np.ndarray, *, model: Model | str | Path | None = None) -> None:
     """Decodes a stream or a prefix of one, and makes sure that what is known then, pixels included, is of a picture.
 
     Args:

@@ -19,11 +19,23 @@ Standard library only.
 """
 
 import binascii
-from typing import NamedTuple
+from os import PathLike
+from typing import Any, NamedTuple
 
 from uqdm.errors import FormatError
 
-__all__ = ["MAX_PIXELS", "RESIDUAL_STEPS", "VERSION", "Header", "check_size", "cut", "info", "pack", "unpack"]
+__all__ = [
+    "MAX_PIXELS",
+    "RESIDUAL_STEPS",
+    "VERSION",
+    "Header",
+    "as_bytes",
+    "check_size",
+    "cut",
+    "info",
+    "pack",
+    "unpack",
+]
 
 MAGIC = b"\x8fUQ"
 VERSION = 2
@@ -82,6 +94,28 @@ def pack(header: Header) -> bytes:
     return body + _crc(body)
 
 
+def as_bytes(data: Any, what: str = "a stream") -> bytes:
+    """Bytes, or whatever holds bytes (bytearray, memoryview, an array of uint8), as bytes.
+
+    Raises:
+      TypeError: it holds none; for names of files it says what to do.
+    """
+    if isinstance(data, bytes):
+        return data
+    try:
+        view = memoryview(data)
+    except TypeError:
+        reading = ": read the file first, as pathlib.Path(...).read_bytes() does" if _is_file(data) else ""
+        raise TypeError(f"{what} is given as bytes, got {type(data).__name__}{reading}") from None
+    if view.itemsize != 1:
+        raise TypeError(f"{what} is given as bytes, got a buffer of {view.itemsize} bytes an item")
+    return view.tobytes()
+
+
+def _is_file(data: Any) -> bool:
+    return isinstance(data, str | PathLike) or hasattr(data, "read")
+
+
 def unpack(data: bytes) -> tuple[Header, int]:
     """Reads a header.
 
@@ -91,6 +125,7 @@ def unpack(data: bytes) -> tuple[Header, int]:
     Raises:
       FormatError: the data is no such file, has another version, or ends in or contradicts its header.
     """
+    data = as_bytes(data)
     if not data:
         raise FormatError("the file is empty")
     if data[:3] != MAGIC[: len(data)]:
@@ -147,6 +182,7 @@ def info(data: bytes) -> dict:
       >>> facts["header_bytes"], facts["complete_bytes"], facts["complete"]
       (15, 115, False)
     """
+    data = as_bytes(data)
     header, start = unpack(data)
     return {
         "format_version": VERSION,

@@ -30,7 +30,7 @@ from channel_sim.split_tables import SplitTables
 from uqdm import archive
 from uqdm.exact.convolution import proven_convolution
 from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
-from uqdm.exact.strips import in_strips
+from uqdm.exact.strips import STRIP_CELLS, in_strips
 from uqdm.nested import integer_network as integer
 from uqdm.nested import network as networks
 from uqdm.nested.context import channel_range
@@ -279,7 +279,7 @@ class NestedModel(archive.Contents):
             )
             return tuple(np.asarray(output) for output in outputs)
 
-        location, log2_scale = in_strips(evaluate, self._halo, units, classes)
+        location, log2_scale = in_strips(evaluate, self._halo, units, classes, cells=STRIP_CELLS)
         return location, log2_scale, channel_range(bands)[0]
 
     @property
@@ -305,12 +305,14 @@ class NestedModel(archive.Contents):
             return (np.asarray(outputs),)
 
         classes = phase_classes(*units.shape[:2])
-        (coefficients,) = in_strips(evaluate, self._halo, units[None], midpoint[None], shift[None], classes)
+        (coefficients,) = in_strips(
+            evaluate, self._halo, units[None], midpoint[None], shift[None], classes, cells=STRIP_CELLS
+        )
         return coefficients[0]
 
     def pixels(self, coefficients: Array | np.ndarray) -> np.ndarray:
         """The picture of coefficients (h, w, C), uint8, still extended to whole blocks."""
-        return np.asarray(_pixels(self.block, jnp.asarray(coefficients)))
+        return np.array(_pixels(self.block, jnp.asarray(coefficients)))
 
 
 class _Cells(NamedTuple):

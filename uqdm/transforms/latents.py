@@ -48,7 +48,7 @@ class Latents:
         return x
 
     def picture(self, x: np.ndarray, height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
-        return np.asarray(self.decode(x), np.uint8)[:height, :width]
+        return np.array(self.decode(x), np.uint8)[:height, :width]
 
     def clip(self, x: ArrayLike) -> np.ndarray:
         return np.asarray(x)

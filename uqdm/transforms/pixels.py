@@ -49,7 +49,7 @@ class Pixels:
         return np.asarray(values_of(pad_to_blocks(picture, self.stride)))
 
     def picture(self, x: np.ndarray, height: int, width: int) -> UInt8[np.ndarray, "H W 3"]:
-        return np.asarray(pixels_of(x))[:height, :width]
+        return np.array(pixels_of(x))[:height, :width]
 
     def clip(self, x: ArrayLike) -> np.ndarray:
         return np.clip(np.asarray(x), -1.0, 1.0)
