@@ -34,7 +34,7 @@ from uqdm.nested import network as networks
 from uqdm.nested.context import channel_range
 from uqdm.nested.model import NestedModel
 from uqdm.nested.schedule import phase_classes
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 XLA = "XLA_FLAGS"
 CONFIGURATIONS: dict[str, dict[str, str]] = {
@@ -77,7 +77,7 @@ def _outputs(config, parameters, units, classes, step):
 
 def pictures(shared: Path, count: int) -> list[np.ndarray]:
     """val64, then crops of photos_val."""
-    chosen = load_pictures(shared / "data" / "val64.npz")[:count]
+    chosen = load_pictures(shared / "data" / "val64.npz", count=count)
     photographs, rng = load_pictures(shared / "data" / "photos_val"), np.random.default_rng(0)
     while len(chosen) < count:
         photograph = photographs[rng.integers(len(photographs))]

@@ -22,7 +22,7 @@ from uqdm.metrics import psnr_db
 from uqdm.nested.model import NestedModel
 from uqdm.nested.preview import earlier_estimate
 from uqdm.pictures import read_picture
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--model", default="small", help="which model to compare with (small)")
     options = parser.parse_args()
     if options.views:
-        compare(options.model, load_pictures(options.views)[:128])
+        compare(options.model, load_pictures(options.views, count=128))
         return
     width, height = (int(side) for side in options.size.split("x"))
     picture = np.ascontiguousarray(read_picture(PHOTOGRAPH.read_bytes())[100 : 100 + height, 200 : 200 + width])

@@ -23,7 +23,7 @@ from uqdm.metrics import bpp, psnr_db
 from uqdm.nested import network as networks
 from uqdm.nested.model import NestedModel
 from uqdm.pretrained.published_uqdm import read_published
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 TARGETS_DB = (25, 30, 35, 40, 45)
 CUTS = 48
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--pictures", type=int, default=24)
     options = parser.parse_args()
-    pictures = load_pictures(options.source)[: options.pictures]
+    pictures = load_pictures(options.source, count=options.pictures)
     print("| model | parameters | " + " | ".join(f"{target} dB" for target in TARGETS_DB) + " |")
     print("|" + "---|" * (2 + len(TARGETS_DB)))
     for name in options.models:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import uqdm
 from uqdm.codec.api import receiver_of, show
 from uqdm.metrics import mean_psnr_db, sliced_wasserstein, wasserstein_distortion
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 RATES_BPP = (0.25, 0.5, 1.0, 2.0, 4.0)
 REALISM = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=32)
     parser.add_argument("--model", default="photo")
     options = parser.parse_args()
-    pictures = np.stack(load_pictures(options.source)[: options.pictures])
+    pictures = np.stack(load_pictures(options.source, count=options.pictures))
     rows = measure(pictures, uqdm.load_model(options.model))
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "tradeoff.csv").open("w", newline="") as file:

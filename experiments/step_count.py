@@ -14,6 +14,7 @@ PSNR of the final state, and milliseconds that the networks of all steps take pe
 
 import argparse
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_lo
 from uqdm.nested.network import NetworkConfig
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.train import Recipe, measure_prior
-from uqdm.training.data import load_pictures, random_crops
+from uqdm.training.batches import Crops
+from uqdm.training.dataset import load_pictures
 from uqdm.transforms.wavelet import analysis
 
 BLOCK, WIDTH, SIDE = 16, 3.0, 64
@@ -151,9 +153,10 @@ def run(process, config: NetworkConfig, train: list[np.ndarray], test: np.ndarra
         updates, state = optimizer.update(gradients, state, parameters)
         return optax.apply_updates(parameters, updates), state
 
-    for index in range(steps):
-        crops = random_crops(train, SIDE, 28, seed=0, step=index)
-        parameters, state = update(parameters, state, jnp.asarray(crops, jnp.float32), index)
+    with closing(Crops(train, [(SIDE, 28)], seed=0)) as batches:
+        for index in range(steps):
+            (crops,) = batches(index)
+            parameters, state = update(parameters, state, jnp.asarray(crops, jnp.float32), index)
 
     @jax.jit
     def terms_of(step, key):
@@ -196,8 +199,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="where to draw the table")
     options = parser.parse_args()
     *sources, test = options.pictures
-    train = [picture for source in sources for picture in load_pictures(Path(source))]
-    views = np.stack(load_pictures(Path(test))[:64])
+    train = load_pictures(*sources)
+    views = np.stack(load_pictures(test, count=64))
     recipe = Recipe(block=BLOCK, finest_width=WIDTH, crops=((SIDE, 28),), prior_crops=1000)
     prior = measure_prior(train, recipe)
     names = [f"{kind} {what}" for kind in ("nested", "independent dither") for what in ("bpp", "PSNR", "ms")]

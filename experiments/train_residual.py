@@ -12,7 +12,7 @@ beside it (`--start` goes on from there). The defaults are the recipe of the shi
 
 import argparse
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from uqdm.nested.model import NestedModel
 from uqdm.nested.network import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.process import TICKS
 from uqdm.nested.schedule import Schedule
-from uqdm.training.data import load_pictures, random_crops
+from uqdm.training.batches import Crops
+from uqdm.training.dataset import load_pictures
 from uqdm.transforms.wavelet import analysis, synthesis, unpack
 
 SIDE = 64
@@ -115,7 +116,7 @@ def loss(networks, pixels, prediction, cells):
 def main() -> None:
     """Trains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="+", help="folders, files or npz (uqdm.training.data.load_pictures)")
+    parser.add_argument("pictures", nargs="+", help="folders, files or npz (uqdm.training.dataset)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="parameters of an earlier run")
     parser.add_argument("--stop-width", type=float, default=12.0)
@@ -128,7 +129,7 @@ def main() -> None:
     model = load_model()
     assert isinstance(model, NestedModel)
     schedule = model.schedule
-    pictures = [picture for source in options.pictures for picture in load_pictures(source)]
+    pictures = load_pictures(*options.pictures)
     networks = network.init(options.width, jax.random.key(0))
     if options.start:
         with np.load(options.start) as stored:
@@ -137,9 +138,8 @@ def main() -> None:
 
     rng, begin, done = np.random.default_rng(0), time.time(), 0
     shape = (options.batch, SIDE // schedule.block, SIDE // schedule.block, schedule.channels)
-    crops = partial(random_crops, pictures, SIDE, options.batch, seed=1 if options.start else 0)
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(crops, step=0)
+    crops = Crops(pictures, [(SIDE, options.batch)], seed=1 if options.start else 0)
+    with closing(crops):
         for peak in options.learning_rates:
             rate = optax.warmup_cosine_decay_schedule(0.0, peak, 50, options.steps, peak / 200)
             optimizer = optax.chain(optax.clip_by_global_norm(0.3), optax.adam(rate, b2=0.98))
@@ -152,8 +152,7 @@ def main() -> None:
 
             state, losses = optimizer.init(networks), []
             for _ in range(options.steps):
-                pixels, done = following.result(), done + 1
-                following = pool.submit(crops, step=done)
+                (pixels,), done = crops(done), done + 1
                 shift = rng.integers(-TICKS // 2, TICKS // 2, shape).astype(np.float32)
                 known = predict(schedule, options.stop_width, jnp.asarray(pixels), jnp.asarray(shift))
                 networks, state, value = step(networks, state, jnp.asarray(pixels), *known)

@@ -33,7 +33,7 @@ def add_commands(commands: Commands) -> None:
     cuts.add_argument("--steps", action="store_true", help="cut at the ends of steps only")
     sub.add_argument("--limit", type=count, metavar="N", help="the first N pictures only")
     sub.add_argument("--shard", metavar="I/N", default="0/1", help="be process I of N, 0 <= I < N, on one folder (0/1)")
-    with_model(sub)
+    with_background(sub), with_model(sub)
 
     sub = commands.add(
         "plot",
@@ -78,7 +78,7 @@ def _eval(options: argparse.Namespace) -> None:
     metrics = _known(options.metrics, METRICS, "--metrics")
     codecs = _codecs(options.codecs)
     try:
-        source = open_source(options.data)
+        source = open_source(options.data, background=options.background)
         first = picture_at(source, 0)
     except ImportError:
         raise UserError(f"{options.data} needs tensorflow-datasets: pip install 'uqdm[train]'") from None

@@ -18,7 +18,7 @@ Everything random is a pure function of (seed, step), so resuming from a checkpo
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,8 @@ from uqdm.nested.loss import NestedLoss
 from uqdm.nested.model import NestedModel
 from uqdm.nested.network import NetworkConfig
 from uqdm.nested.schedule import Schedule
-from uqdm.training.data import load_pictures, random_crops
+from uqdm.training.batches import Crops, random_crops
+from uqdm.training.dataset import Source, load_pictures
 from uqdm.training.records import append_rows
 from uqdm.transforms.wavelet import analysis, layout, pad_to_blocks
 
@@ -104,9 +105,9 @@ def measure_prior(pictures: Sequence[np.ndarray], recipe: Recipe) -> tuple[float
     """Root mean square of every channel over random crops, equal within a band and colour, rounded to six digits."""
     size = max(side for side, _ in recipe.crops)
     total, count = np.zeros(3 * recipe.block**2), 0
-    for start in range(0, recipe.prior_crops, 100):
-        crops = random_crops(pictures, size, 100, seed=recipe.seed + 1, step=start)
-        coefficients = np.asarray(analysis(jnp.asarray(crops, jnp.float32), recipe.block), np.float64)
+    batches = random_crops(pictures, size, seed=recipe.seed + 1).batch(100)
+    for number in range(-(-recipe.prior_crops // 100)):
+        coefficients = np.asarray(analysis(jnp.asarray(batches[number], jnp.float32), recipe.block), np.float64)
         total += np.square(coefficients).sum((0, 1, 2))
         count += coefficients[..., 0].size
     channels = layout(recipe.block)
@@ -220,7 +221,7 @@ class Trainer:
 
 def fit(
     recipe: Recipe,
-    sources: Sequence[str | Path | np.ndarray],
+    sources: Sequence[str | Path | np.ndarray | Source],
     validation: dict[str, np.ndarray],
     folder: str | Path,
     *,
@@ -236,7 +237,7 @@ def fit(
 
     Args:
       recipe: what to train.
-      sources: pictures, as `uqdm.training.data.load_pictures` takes them.
+      sources: pictures, as `uqdm.training.dataset.open_source` takes them.
       validation: named uint8 arrays (N, H, W, 3).
       folder: where checkpoints and logs go.
       stop_after: end early after so many steps in all (the schedule of the learning rate stays `recipe.steps`).
@@ -246,7 +247,7 @@ def fit(
       name: goes into the model file.
     """
     folder = Path(folder).absolute()
-    pictures = [picture for source in sources for picture in load_pictures(source)]
+    pictures = load_pictures(*sources)
     prior_std = start_from.schedule.prior_std if start_from else measure_prior(pictures, recipe)
     schedule = Schedule(
         block=recipe.block,
@@ -261,21 +262,15 @@ def fit(
         state = trainer.start(jax.tree.map(jnp.array, start_from.parameters))
     update = jax.jit(trainer.update, static_argnames="quantized", donate_argnums=0)
     last = min(recipe.steps, stop_after or recipe.steps)
-
-    def crops(step: int) -> tuple[np.ndarray, ...]:
-        return tuple(random_crops(pictures, side, n, seed=recipe.seed, step=step) for side, n in recipe.crops)
-
+    batches = Crops(pictures, recipe.crops, seed=recipe.seed)
     with ocp.CheckpointManager(folder / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
         newest = manager.latest_step()
         if newest is not None:
             state = manager.restore(newest, args=ocp.args.StandardRestore(state))
         first, began = int(state.step), time.monotonic()
-        with ThreadPoolExecutor(1) as worker, tqdm(total=last, initial=first, desc="train", mininterval=10) as bar:
-            coming = worker.submit(crops, first)
+        with closing(batches), tqdm(total=last, initial=first, desc="train", mininterval=10) as bar:
             for step in range(first, last):
-                batch = coming.result()
-                coming = worker.submit(crops, step + 1)
-                state, loss = update(state, batch, quantized=step >= recipe.quantize_from)
+                state, loss = update(state, batches(step), quantized=step >= recipe.quantize_from)
                 bar.update()
                 done = step + 1
                 if done % 50 == 0 or done == last:
