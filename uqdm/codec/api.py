@@ -9,7 +9,7 @@ import numpy as np
 from channel_sim.entropy import Writer, determining_bytes
 from uqdm import reconstruction as ways
 from uqdm.codec import container
-from uqdm.codec.container import Header
+from uqdm.codec.container import BytesLike, Header
 from uqdm.codec.loop import Receiver, Sender, expect_together
 from uqdm.codec.rate_control import Target
 from uqdm.contract import Model, Reconstruction, steps_until
@@ -215,7 +215,7 @@ def encode_batch(
     return streams
 
 
-def receiver_of(data: bytes, *, model: Model | str | Path | None = None) -> Receiver:
+def receiver_of(data: BytesLike, *, model: Model | str | Path | None = None) -> Receiver:
     """The receiver of a stream, with the model and the residual that its header names.
 
     Args:
@@ -266,7 +266,9 @@ def way_for(model: Model, reconstruction: Reconstruction | str, realism: float |
         given = reconstruction if isinstance(reconstruction, str) else way.name
         raise ValueError(f"reconstruction must be one of {', '.join(allowed)} for this model, got {given!r}")
     if realism is not None:
-        drawn = ways.named(allowed[min(1, len(allowed) - 1)]) if way.name == "denoise" else way
+        if len(allowed) == 1:
+            raise ValueError("realism mixes the denoised picture with a draw, and this model has none: leave it out")
+        drawn = ways.named(allowed[1]) if way.name == "denoise" else way
         way = ways.Mixture(realism=realism, drawn=drawn)
     return ExactWhereKnown(way) if isinstance(model, WithResidual) else way
 
@@ -283,7 +285,7 @@ def show(
 
 
 def decode(
-    data: bytes,
+    data: BytesLike,
     *,
     model: Model | str | Path | None = None,
     reconstruction: Reconstruction | str = "denoise",
@@ -327,7 +329,7 @@ def decode(
     return way.show(receiver.model, receiver.state, receiver.step)
 
 
-def decode_batch(streams: Iterable[bytes], *, model: Model | str | Path | None = None) -> list[np.ndarray]:
+def decode_batch(streams: Iterable[BytesLike], *, model: Model | str | Path | None = None) -> list[np.ndarray]:
     """Decodes streams or prefixes as `decode` does each of them, asking the network about many at once."""
     receivers = [receiver_of(data, model=model) for data in streams]
     active = receivers
@@ -360,7 +362,7 @@ def _pieces(data: Any) -> Iterator[bytes]:
         yield whole
 
 
-def previews(data: bytes | Iterable[bytes], *, model: Model | str | Path | None = None) -> Iterator[Preview]:
+def previews(data: BytesLike, *, model: Model | str | Path | None = None) -> Iterator[Preview]:
     """One picture per step as bytes are consumed, and one for what is left over at the end of a cut stream.
 
     Args:
@@ -397,7 +399,7 @@ def previews(data: bytes | Iterable[bytes], *, model: Model | str | Path | None 
         yield Preview(receiver.picture(), receiver.step, receiver.header.total_steps, receiver.file_bytes)
 
 
-def check_against(data: bytes, picture: np.ndarray, *, model: Model | str | Path | None = None) -> None:
+def check_against(data: BytesLike, picture: np.ndarray, *, model: Model | str | Path | None = None) -> None:
     """Decodes a stream or a prefix of one, and makes sure that what is known then, pixels included, is of a picture.
 
     Args:

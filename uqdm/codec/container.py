@@ -94,7 +94,11 @@ def pack(header: Header) -> bytes:
     return body + _crc(body)
 
 
-def as_bytes(data: Any, what: str = "a stream") -> bytes:
+BytesLike = Any
+"""Bytes, or whatever holds bytes: `as_bytes` says what it is that does not."""
+
+
+def as_bytes(data: BytesLike, what: str = "a stream") -> bytes:
     """Bytes, or whatever holds bytes (bytearray, memoryview, an array of uint8), as bytes.
 
     Raises:
@@ -116,7 +120,7 @@ def _is_file(data: Any) -> bool:
     return isinstance(data, str | PathLike) or hasattr(data, "read")
 
 
-def unpack(data: bytes) -> tuple[Header, int]:
+def unpack(data: BytesLike) -> tuple[Header, int]:
     """Reads a header.
 
     Returns:
@@ -166,7 +170,7 @@ def cut(data: bytes, file_bytes: int) -> bytes:
     return data[:file_bytes]
 
 
-def info(data: bytes) -> dict:
+def info(data: BytesLike) -> dict:
     """What the header says, without a model.
 
     Returns:
