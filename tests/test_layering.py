@@ -20,7 +20,7 @@ SAMPLING = {
 MAY_IMPORT = {
     "channel_sim.randomness": set(),
     "channel_sim.entropy": set(),
-    "channel_sim.split_tables": {"channel_sim.entropy"},
+    "channel_sim.split_tables": {"channel_sim.channel", "channel_sim.entropy"},
     "channel_sim.quantile": {"channel_sim.randomness"},
     "channel_sim.rotation": {"channel_sim.randomness"},
     "channel_sim.index_code": {"channel_sim.entropy"},
