@@ -24,8 +24,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
+from uqdm.densities import logistic_log_mass
 from uqdm.nested import network as networks
-from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale, log_mass
+from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale
 from uqdm.nested.network import NetworkConfig
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.train import Recipe, measure_prior
@@ -51,9 +52,12 @@ class WithLastSplit:
 
     def __call__(self, network, coefficients, step, key):
         terms, view = self._nested.with_view(network, coefficients, step, key)
-        half = log_mass(*(view.standardised(end) for end in (jnp.zeros_like(view.y), view.width)))
-        half = jnp.where(view.y >= 0, half, log_mass(*(view.standardised(e) for e in (-view.width, 0 * view.y))))
-        whole = log_mass(view.standardised(-view.width), view.standardised(view.width))
+        zero, width = jnp.zeros_like(view.y), view.width
+        below, above, whole = (
+            logistic_log_mass(view.standardised(low), view.standardised(high))
+            for low, high in ((-width, zero), (zero, width), (-width, width))
+        )
+        half = jnp.where(view.y >= 0, above, below)
         zero_cells = (jnp.abs(view.y) < view.width) & (step == self.steps)[:, None, None, None]
         split_bits = -jnp.sum(jnp.where(zero_cells, half - whole, 0.0), axis=(1, 2, 3)) / np.log(2)
         # The final state is the regular cell: clip the estimate once more.
@@ -86,7 +90,7 @@ class IndependentDither:
         scale = jnp.clip(2.0**log2_scale, width / 16, width * 16)
         y = coefficients + (jax.random.uniform(then, coefficients.shape) - 0.5) * width
         ends = (jnp.clip((y + side * width / 2 - location) / scale, -60.0, 60.0) for side in (-1, 1))
-        bits = -jnp.sum(jnp.where(sent, log_mass(*ends), 0.0), axis=(1, 2, 3)) / np.log(2)
+        bits = -jnp.sum(jnp.where(sent, logistic_log_mass(*ends), 0.0), axis=(1, 2, 3)) / np.log(2)
         # The final state is reported as it is: X + U.
         guess = jnp.where((step == self.steps)[:, None, None, None], z, shrunk + outputs.estimate * prior.std)
         return StepTerms(bits, jnp.zeros_like(bits), jnp.mean(jnp.square(guess - coefficients), axis=(1, 2, 3)))

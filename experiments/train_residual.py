@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from uqdm.densities import logistic_log_mass
 from uqdm.library import load_model
 from uqdm.lossless import pixel_network as network
 from uqdm.lossless.predicted import PredictedResidual
@@ -81,8 +82,7 @@ def pixel_bits(error, log2_scale):
     """Code length under the discretised logistic density; scales below 1/16 are not in the tables."""
     limited = jnp.clip(log2_scale, -4.0, 6.0)
     scale = 2.0 ** (log2_scale + jax.lax.stop_gradient(limited - log2_scale))
-    low, high = (jnp.abs(error) - 0.5) / scale, (jnp.abs(error) + 0.5) / scale
-    log_mass = -jax.nn.softplus(-high) - jax.nn.softplus(low) + jnp.log(-jnp.expm1(low - high))
+    log_mass = logistic_log_mass((jnp.abs(error) - 0.5) / scale, (jnp.abs(error) + 0.5) / scale)
     return -log_mass / np.float32(np.log(2))
 
 

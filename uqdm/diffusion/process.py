@@ -40,6 +40,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from uqdm import densities
 from uqdm.transforms.pixels import values_of
 
 __all__ = [
@@ -191,13 +192,9 @@ def log_psi_mass(low: ArrayLike, high: ArrayLike, moments: Moments, *, logistic:
     """log of psi's mass between two points, accurate in both tails (nats)."""
     if logistic:
         low, high = ((end - moments.mean) / (moments.std * _LOGISTIC) for end in (low, high))
-        gap = jnp.log(-jnp.expm1(jnp.minimum(low - high, -1e-6)))
-        return jax.nn.log_sigmoid(high) + jax.nn.log_sigmoid(-low) + gap
+        return densities.logistic_log_mass(low, high)
     low, high = ((end - moments.mean) / moments.std for end in (low, high))
-    # In the left tail, where log_ndtr is accurate.
-    low, high = jnp.where(low > 0, -high, low), jnp.where(low > 0, -low, high)
-    upper = jax.scipy.special.log_ndtr(high)
-    return upper + jnp.log(-jnp.expm1(jnp.minimum(jax.scipy.special.log_ndtr(low) - upper, -1e-6)))
+    return densities.gaussian_log_mass(low, high)
 
 
 def truncated_logistic_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -227,9 +224,8 @@ def truncated_logistic_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 def gaussian_kl_bits(target: Moments, reference: Moments) -> Array:
     """KL(target || reference) of Gaussians, per coordinate."""
-    ratio = (target.std / reference.std) ** 2
-    shift = ((target.mean - reference.mean) / reference.std) ** 2
-    return 0.5 * jnp.asarray(ratio + shift - 1 - jnp.log(ratio)) / jnp.log(2)
+    shift, ratio = (target.mean - reference.mean) / reference.std, target.std / reference.std
+    return densities.gaussian_kl_bits(shift, ratio)
 
 
 def log_p_of_x(z: Float[Array, "..."], gamma_0: ArrayLike) -> Float[Array, "... 256"]:

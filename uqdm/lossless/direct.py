@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from channel_sim.channel import log_mass
 from channel_sim.entropy import ProbabilityTable, Reader, Writer, quantize_probabilities
 from uqdm.diffusion.state import DiffusionState
 from uqdm.diffusion.step_channel import UniformStep
@@ -99,8 +98,8 @@ class DirectPixels:
         if self._family is None:
             logs = np.zeros(values.shape)
         else:
-            ends = ((values + side - location[:, None]) / scale[:, None] for side in (-0.5, 0.5))
-            logs = log_mass(self._family(0.0, 1.0), *ends)
+            psi = self._family(location[:, None], scale[:, None])
+            logs = psi.log_mass(values - 0.5, values + 0.5)
         logs = np.where(candidates < count[:, None], logs, -np.inf)
         return ProbabilityTable(quantize_probabilities(np.exp(logs - logs.max(1, keepdims=True))))
 
