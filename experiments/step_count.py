@@ -24,7 +24,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
-from uqdm.densities import logistic_log_mass
 from uqdm.nested import network as networks
 from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale
 from uqdm.nested.network import NetworkConfig
@@ -32,6 +31,7 @@ from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.train import Recipe, measure_prior
 from uqdm.training.batches import Crops
 from uqdm.training.dataset import load_pictures
+from uqdm.training.densities import logistic_log_mass
 from uqdm.transforms.wavelet import analysis
 
 BLOCK, WIDTH, SIDE = 16, 3.0, 64

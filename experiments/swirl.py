@@ -30,9 +30,9 @@ import numpy as np
 import optax
 from matplotlib.patches import Rectangle
 
-from uqdm.densities import logistic_log_mass
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.process import NoiseSchedule, Prediction
+from uqdm.training.densities import logistic_log_mass
 
 STEPS = (1, 2, 4, 8, 16)
 FINEST = 2.0**-4

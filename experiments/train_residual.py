@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uqdm.densities import logistic_log_mass
 from uqdm.library import load_model
 from uqdm.lossless import pixel_network as network
 from uqdm.lossless.predicted import PredictedResidual
@@ -31,6 +30,7 @@ from uqdm.nested.process import TICKS
 from uqdm.nested.schedule import Schedule
 from uqdm.training.batches import Crops
 from uqdm.training.dataset import load_pictures
+from uqdm.training.densities import logistic_log_mass
 from uqdm.transforms.wavelet import analysis, synthesis, unpack
 
 SIDE = 64

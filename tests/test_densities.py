@@ -10,7 +10,7 @@ from scipy.special import ndtr
 from scipy.stats import logistic, norm
 
 from channel_sim import Gaussian, Logistic, SplitTables, Uniform, kl_bits
-from uqdm import densities
+from uqdm.training import densities
 
 TWINS = {"logistic": (Logistic, densities.logistic_log_mass), "gaussian": (Gaussian, densities.gaussian_log_mass)}
 EPS = np.finfo(np.float32).eps

@@ -20,10 +20,12 @@ from uqdm.cli.common import (
     start_jax,
     with_background,
     with_force,
+    with_jobs,
     with_model,
 )
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import STANDARD, may_write, read, write
+from uqdm.cli.folders import decode_folder, encode_folder
 from uqdm.codec import container
 from uqdm.errors import StreamError
 
@@ -39,10 +41,11 @@ def add_commands(commands: Commands) -> None:
         """photo.png photo.uqdm --bpp 0.5
         photo.png photo.uqdm --psnr 38
         photo.png photo.uqdm --lossless --verify
-        - - --bytes 20000 < photo.png > photo.uqdm""",
+        - - --bytes 20000 < photo.png > photo.uqdm
+        photographs/ streams/ --bpp 1 --jobs 4""",
     )
-    sub.add_argument("input", metavar="IN", help="a picture, or - for standard input")
-    sub.add_argument("output", metavar="OUT", help="the stream, or - for standard output")
+    sub.add_argument("input", metavar="IN", help="a picture, - for standard input, or a folder of pictures")
+    sub.add_argument("output", metavar="OUT", help="the stream, - for standard output, or a folder of streams")
     limit = sub.add_mutually_exclusive_group()
     limit.add_argument("--tau", type=fraction, help="end of transmission in [0, 1]: 0 sends every step (0)")
     limit.add_argument("--bpp", type=positive, help="at most so many bits per pixel")
@@ -51,7 +54,7 @@ def add_commands(commands: Commands) -> None:
     limit.add_argument("--lossless", action="store_true", help="so many that the whole stream is the very picture")
     sub.add_argument("--seed", type=seed, default=0, help="of the common randomness (0)")
     sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")
-    with_background(sub), with_model(sub), with_force(sub)
+    with_background(sub), with_model(sub), with_jobs(sub), with_force(sub)
 
     sub = commands.add(
         "decode",
@@ -60,10 +63,13 @@ def add_commands(commands: Commands) -> None:
         """photo.uqdm picture.png
         photo.uqdm preview.png --bytes 5000
         photo.uqdm --all previews/
-        photo.uqdm imagined.png --bytes 5000 --realism 0.5""",
+        photo.uqdm imagined.png --bytes 5000 --realism 0.5
+        streams/ pictures/""",
     )
-    sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
-    sub.add_argument("output", metavar="OUT", nargs="?", help="the picture, or - for a PNG on standard output")
+    sub.add_argument("input", metavar="IN", help="a stream, - for standard input, or a folder of streams")
+    sub.add_argument(
+        "output", metavar="OUT", nargs="?", help="the picture, - for a PNG on standard output, or a folder of pictures"
+    )
     sub.add_argument("--bytes", type=count, help="use only the first so many bytes")
     sub.add_argument(
         "--method",
@@ -75,7 +81,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("--seed", type=seed, default=0, help="of sampling (0)")
     sub.add_argument("--realism", type=fraction, metavar="R", help="between denoised (0) and drawn (1)")
     sub.add_argument("--all", metavar="DIR", help="write one picture per step into a folder")
-    with_model(sub), with_force(sub)
+    with_model(sub), with_jobs(sub), with_force(sub)
     sub.set_defaults(bpp=None)
 
     sub = commands.add(
@@ -94,6 +100,9 @@ def add_commands(commands: Commands) -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
+    if Path(options.input).is_dir():
+        encode_folder(options)
+        return
     may_write(options.output, options.force)
     picture = picture_of(options.input, options.background)
     model = model_for(options.model, picture, lossless=options.lossless)
@@ -160,6 +169,9 @@ def _decode(options: argparse.Namespace) -> None:
 
     from uqdm.pictures import write_picture
 
+    if Path(options.input).is_dir():
+        decode_folder(options)
+        return
     if (options.output is None) == (options.all is None):
         raise UserError("give either OUT or --all DIR")
     output = str(options.output)

@@ -26,6 +26,7 @@ __all__ = [
     "start_jax",
     "with_background",
     "with_force",
+    "with_jobs",
     "with_model",
 ]
 
@@ -187,6 +188,19 @@ def with_model(sub: argparse.ArgumentParser) -> None:
 def with_force(sub: argparse.ArgumentParser) -> None:
     """Adds --force."""
     sub.add_argument("--force", action="store_true", help="overwrite what exists")
+
+
+def with_jobs(sub: argparse.ArgumentParser) -> None:
+    """Adds --jobs and --ray."""
+    choice = sub.add_mutually_exclusive_group()
+    choice.add_argument("--jobs", type=count, metavar="N", help="for folders: so many processes (one per core)")
+    choice.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="for folders: on Ray, here or on the cluster at an address; needs uqdm[ray]",
+    )
 
 
 def with_background(sub: argparse.ArgumentParser) -> None:

@@ -1,25 +1,20 @@
 """Reading and writing as a command should: all or nothing, and what OUT is stays what it is.
 
-A regular file appears whole, in one moment, or not at all: its bytes go to a temporary file beside it first, which then
-takes its name; without --force the name must still be free at that moment. A file that exists keeps its mode, its owner
-and its links. Pipes, devices and standard output are written into, never replaced.
+A regular file appears whole, in one moment, or not at all (uqdm.files). Pipes, devices and standard output are written
+into, never replaced.
 """
 
 import os
-import secrets
 import stat
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from uqdm.cli.errors import UserError
+from uqdm.files import write_whole
 
-__all__ = ["STANDARD", "forget_unfinished", "may_write", "read", "write"]
+__all__ = ["STANDARD", "may_write", "read", "write"]
 
 STANDARD = "-"
-
-_unfinished: set[str] = set()
-"""Temporary files that have not got their names yet."""
 
 
 def read(path: str) -> bytes:
@@ -78,60 +73,13 @@ def write(path: str, data: bytes, force: bool = True) -> None:
                 while view:
                     view = view[stream.write(view) :]
         else:
-            _replace(Path(path).resolve(), data, force)
+            write_whole(Path(path), data, force=force)
     except BrokenPipeError:
         raise
     except FileExistsError:
         raise UserError(f"{path} exists: choose another name or add --force") from None
     except OSError as error:
         raise UserError(f"cannot write {_shown(path, 'to standard output')}: {error.strerror}") from None
-
-
-def forget_unfinished() -> None:
-    """Removes temporary files; what a command does that stops at once."""
-    for path in list(_unfinished):
-        with suppress(OSError):
-            os.unlink(path)
-
-
-def _replace(target: Path, data: bytes, force: bool) -> None:
-    """A regular file: new, or with everything but its bytes kept."""
-    before = target.stat() if force and target.exists() else None
-    if before and before.st_nlink > 1:
-        # Another name of the same file would be left with the old bytes: this one is written in place.
-        target.write_bytes(data)
-        return
-    temporary = target.parent / f".uqdm-{os.getpid()}-{secrets.token_hex(8)}"
-    _unfinished.add(str(temporary))
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        if before:
-            with suppress(PermissionError):
-                os.chown(temporary, before.st_uid, before.st_gid)
-            os.chmod(temporary, stat.S_IMODE(before.st_mode))
-        else:
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-        if force:
-            os.replace(temporary, target)
-        else:
-            _take_free_name(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-        _unfinished.discard(str(temporary))
-
-
-def _take_free_name(temporary: Path, target: Path) -> None:
-    """Gives a file a name that is free, or raises FileExistsError."""
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        os.replace(temporary, target)
 
 
 def _is_stream(target: Path) -> bool:

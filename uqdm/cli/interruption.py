@@ -5,14 +5,15 @@ which may take seconds; an exception raised inside of them can crash the process
 all threads but one, which waits for them and ends the process.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 
-from uqdm.cli.files import forget_unfinished
+from uqdm.files import forget_unfinished
 
-__all__ = ["exit_on_signals", "unblock_signals"]
+__all__ = ["exit_on_signals"]
 
 _SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -31,15 +32,11 @@ def exit_on_signals(command: str) -> None:
     def wait() -> None:
         number = signal.sigwait(waited)
         forget_unfinished()
+        for child in multiprocessing.active_children():
+            child.kill()
         if sys.stderr is not None:
             new_line = "\n" if os.isatty(2) else ""  # behind a progress bar
             os.write(2, f"{new_line}{command}: {_SIGNALS[signal.Signals(number)]}\n".encode())
         os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True, name="signals").start()
-
-
-def unblock_signals() -> None:
-    """For processes that this one starts: signals end them as they end any."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, list(_SIGNALS))
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -40,7 +40,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from uqdm import densities
+from uqdm.training import densities
 from uqdm.transforms.pixels import values_of
 
 __all__ = [

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from uqdm.densities import logistic_log_mass
 from uqdm.nested.network import INPUT_LIMIT, INPUT_UNITS, Outputs, State
 from uqdm.nested.process import LOGISTIC_SCALE, Prior, prior_of_levels
 from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.training.densities import logistic_log_mass
 
 __all__ = ["NestedLoss", "StepTerms", "View", "known_state", "location_and_log2_scale"]
 
