@@ -74,7 +74,7 @@ def test_a_folder_is_encoded_and_decoded_with_what_is_broken_told_at_the_end(pic
     streams = streams_below(out)
     assert len(streams) == 5
     loaded = uqdm.load_model(str(pictures / "m.npz"))
-    assert streams["a.uqdm"] == uqdm.encode(make_picture(16, 16, 0), bpp=6, model=loaded)
+    assert streams["a.uqdm"] == uqdm.encode(make_picture(16, 16, 0), bpp=6.0, model=loaded)
     assert main(["decode", str(out), str(back), *model, "--jobs", "1"]) == 0
     for name, data in streams.items():
         with Image.open((back / name).with_suffix(".png")) as image:
