@@ -39,14 +39,17 @@ def run(
         ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level="error")
     data.DataContext.get_current().enable_progress_bars = False
 
-    def outcomes(row: dict[str, Any]) -> list[dict[str, Any]]:
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # one core of the cluster is one task
-        return [outcome._asdict() for outcome in do([File(*file) for file in row["files"]])]
-
     items = [{"files": [list(file) for file in batch]} for batch in batches]
     try:
-        for row in data.from_items(items, override_num_blocks=max(1, len(items))).flat_map(outcomes).iter_rows():
+        given = data.from_items(items, override_num_blocks=max(1, len(items)))
+        for row in given.flat_map(_outcomes, fn_kwargs={"do": do}).iter_rows():
             yield Outcome(**row)
     finally:
         if started:
             ray.shutdown()
+
+
+def _outcomes(row: dict[str, Any], do: Callable[[Sequence[File]], list[Outcome]]) -> list[dict[str, Any]]:
+    """A batch and what became of it, as rows; a task has one core of the cluster."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    return [outcome._asdict() for outcome in do([File(*file) for file in row["files"]])]
