@@ -9,23 +9,23 @@ Markdown table with the device in its first line.
 
 import argparse
 import time
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from uqdm.diffusion import train as diffusion_train
 from uqdm.diffusion.network import UNetConfig
-from uqdm.diffusion.train import DiffusionRecipe, DiffusionTrainer
-from uqdm.nested.schedule import Schedule
-from uqdm.nested.train import Recipe, Trainer, measure_prior
+from uqdm.nested import train as nested_train
 
 SMALL = UNetConfig(width=16, levels=3, growth=1.3)
 LARGE = UNetConfig(width=128, blocks=2, levels=3, growth=1.5, heads=4)
 
 
-def measure(update: Any, state, batch, updates: int) -> tuple[float, float]:
+def measure(step: Any, state, batch, updates: int) -> tuple[float, float]:
     """Seconds per update, and floating-point operations of one."""
-    compiled = update.lower(state, batch).compile()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     analysis = compiled.cost_analysis() or {}
     state, _ = compiled(state, batch)
     jax.block_until_ready(state)
@@ -38,26 +38,18 @@ def measure(update: Any, state, batch, updates: int) -> tuple[float, float]:
 
 def diffusion(network: UNetConfig, batch: int, updates: int) -> tuple[float, float]:
     """A uniform or Gaussian process's training (uqdm.diffusion.train)."""
-    trainer = DiffusionTrainer(recipe=DiffusionRecipe(network=network, batch=batch))
+    trainer = diffusion_train.Trainer(recipe=diffusion_train.Recipe(network=network, batch=batch))
     pictures = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
-    return measure(trainer.jitted_update, trainer.init(), trainer.place(pictures), updates)
+    return measure(trainer.step, trainer.init(), trainer.place(pictures), updates)
 
 
 def nested(batch: int, updates: int) -> tuple[float, float]:
     """The nested process's training (uqdm.nested.train), with the recipe of the shipped weights on 64 x 64 crops."""
-    recipe = Recipe(crops=((64, batch),), prior_crops=100)
+    recipe = nested_train.Recipe(crops=((64, batch),), prior_crops=100)
     pictures = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
-    prior = measure_prior(list(pictures), recipe)
-    schedule = Schedule(
-        block=recipe.block,
-        finest_width=recipe.finest_width,
-        phases=recipe.phases,
-        prior_std=prior,
-        threshold=recipe.threshold,
-    )
-    trainer = Trainer(recipe=recipe, schedule=schedule)
-    update = jax.jit(lambda state, crops: trainer.update(state, (crops,), quantized=True))
-    return measure(update, trainer.init(), jax.device_put(pictures), updates)
+    schedule = recipe.schedule(nested_train.measure_prior(list(pictures), recipe))
+    trainer = nested_train.Trainer(recipe=recipe, schedule=schedule)
+    return measure(partial(trainer.step, quantized=True), trainer.init(), (jax.device_put(pictures),), updates)
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("name", choices=SHIPPED)
     options = parser.parse_args()
     model, name = NestedModel.from_bytes(options.model.read_bytes()), options.name
-    folder = ROOT / "uqdm" / "models"
+    folder = ROOT / "uqdm" / "weights"
     (folder / f"{name}.npz").write_bytes(model.to_bytes())
     stream = encode(read_picture(PHOTOGRAPH.read_bytes())[200:232, 120:152], 0.4, model=model)
     stored = {

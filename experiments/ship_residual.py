@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("residual", type=Path)
     residual = PredictedResidual.from_bytes(parser.parse_args().residual.read_bytes())
-    folder = ROOT / "uqdm" / "models"
+    folder = ROOT / "uqdm" / "weights"
     (folder / "residual.npz").write_bytes(residual.to_bytes())
     load_residual.cache_clear()
     model = load_model()

@@ -26,10 +26,11 @@ import tyro
 from train_photo import validation_set
 
 from uqdm.diffusion.model import DiffusionModel
-from uqdm.diffusion.train import DiffusionRecipe, fit_diffusion, recipe_like
+from uqdm.diffusion.train import Recipe, fit, recipe_like
 from uqdm.errors import PictureError
 from uqdm.library import load_model
 from uqdm.training.dataset import open_source
+from uqdm.training.loop import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +51,14 @@ class Arguments:
     """Where the model file goes."""
     name: str = "imagenet64"
     """Name in the model file."""
-    stop_after: int | None = None
-    """End early after so many steps in all."""
-    log_every: int = 100
-    checkpoint_every: int = 5_000
-    validate_every: int = 10_000
+    run: tyro.conf.OmitArgPrefixes[Run] = field(
+        default_factory=lambda: Run(log_every=100, checkpoint_every=5_000, validate_every=10_000)
+    )
     coordinator: str | None = None
     """Address of the first process, or auto."""
     processes: int = 1
     process: int = 0
-    recipe: DiffusionRecipe = field(default_factory=DiffusionRecipe)
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 def main(arguments: Arguments) -> None:
@@ -75,16 +74,13 @@ def main(arguments: Arguments) -> None:
             raise SystemExit(f"{arguments.start_from} is a model of the nested process: train_photo.py trains those")
         recipe = recipe_like(start, recipe)
     side = recipe.side
-    model = fit_diffusion(
+    model = fit(
         recipe,
         open_source(arguments.source, background=arguments.background),
         {Path(source).stem: validation_set(source, arguments.background, 32, side) for source in arguments.validate},
         arguments.folder,
         start_from=start,
-        stop_after=arguments.stop_after,
-        log_every=arguments.log_every,
-        checkpoint_every=arguments.checkpoint_every,
-        validate_every=arguments.validate_every,
+        run=arguments.run,
         name=arguments.name,
     )
     if arguments.export and jax.process_index() == 0:

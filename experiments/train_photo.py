@@ -19,6 +19,7 @@ from uqdm.errors import PictureError
 from uqdm.nested.model import NestedModel
 from uqdm.nested.train import Recipe, fit
 from uqdm.training.dataset import load_pictures, open_source
+from uqdm.training.loop import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +40,7 @@ class Arguments:
     """Name in the model file."""
     start_from: Path | None = None
     """A model file to fine-tune."""
-    stop_after: int | None = None
-    """End early after so many steps in all."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints."""
-    validate_every: int = 2000
-    """Steps between validations."""
+    run: tyro.conf.OmitArgPrefixes[Run] = field(default_factory=Run)
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -67,9 +63,7 @@ def main(arguments: Arguments) -> None:
         pictures,
         {Path(source).stem: validation_set(source, arguments.background) for source in arguments.validate},
         arguments.folder,
-        stop_after=arguments.stop_after,
-        checkpoint_every=arguments.checkpoint_every,
-        validate_every=arguments.validate_every,
+        run=arguments.run,
         start_from=NestedModel.from_bytes(arguments.start_from.read_bytes()) if arguments.start_from else None,
         name=arguments.name,
     )

@@ -1,25 +1,27 @@
 """Trains the networks of the lossless residual (uqdm.lossless.pixel_network) on the states of the shipped model.
 
-    python experiments/train_residual.py photographs/ views64.npz --out uqdm/weights/residual.npz
+    python experiments/train_residual.py photographs/ views64.npz --folder run --out uqdm/weights/residual.npz
 
 A training example is a crop, its state at the end of the level whose cells are `--stop-width` wide, which needs no
 network (its cells are those of the coefficients under a random shift), and the prediction of its pixels from there.
 The loss is the code length of all pixels, each under the discretised logistic density of uqdm.lossless.pixel_network,
 Eqs. 3 and 4, in bits per pixel; earlier classes are given as they are. Kernels and activations are rounded from the
-first step on. The learning rate restarts with every cycle. The file is written after every cycle, and the parameters
-beside it (`--start` goes on from there). The defaults are the recipe of the shipped file, 19 minutes on two busy cores.
+first step on. The learning rate restarts with every cycle. A run that was killed goes on when the same command is given
+again. The defaults are the recipe of the shipped file, 19 minutes on two busy cores.
 """
 
 import argparse
-import time
 from contextlib import closing
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from train_photo import validation_set
 
 from uqdm.library import load_model
 from uqdm.lossless import pixel_network as network
@@ -31,6 +33,8 @@ from uqdm.nested.schedule import Schedule
 from uqdm.training.batches import Crops
 from uqdm.training.dataset import load_pictures
 from uqdm.training.densities import logistic_log_mass
+from uqdm.training.loop import Run, train
+from uqdm.training.state import TrainState, first_state, next_state
 from uqdm.transforms.wavelet import analysis, synthesis, unpack
 
 SIDE = 64
@@ -113,12 +117,45 @@ def loss(networks, pixels, prediction, cells):
     return sum(class_bits(networks[index], index, prediction, cells, residual) for index in CLASSES) / len(CLASSES)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """The step of one training (uqdm.training.loop.Trainer)."""
+
+    schedule: Schedule
+    stop_width: float
+    width: int
+    optimizer: optax.GradientTransformation
+
+    def init(self) -> TrainState:
+        """The state before the first step."""
+        return first_state(network.init(self.width, jax.random.key(0)), self.optimizer)
+
+    @cached_property
+    def _jitted_step(self):
+        def step(state: TrainState, *example):
+            value, gradients = jax.value_and_grad(loss)(state.parameters, *example)
+            return next_state(state, gradients, self.optimizer, ema=0.0), {"bits_per_pixel": value}
+
+        return jax.jit(step, donate_argnums=0)
+
+    def update(self, state: TrainState, batch: tuple[np.ndarray, np.ndarray], step: int):
+        """One optimisation step on crops and the shifts of their cells, in ticks."""
+        pixels, shift = (jnp.asarray(part) for part in batch)
+        return self._jitted_step(state, pixels, *predict(self.schedule, self.stop_width, pixels, shift))
+
+    def validate(self, parameters: Any, pictures: np.ndarray, step: int) -> list[dict[str, int | float]]:
+        """Mean bits per pixel, without a shift."""
+        known = predict(self.schedule, self.stop_width, jnp.asarray(pictures), jnp.float32(0))
+        return [{"bits_per_pixel": float(jax.jit(loss)(parameters, jnp.asarray(pictures), *known))}]
+
+
 def main() -> None:
     """Trains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", help="folders, files or npz (uqdm.training.dataset)")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="parameters of an earlier run")
+    parser.add_argument("--validate", nargs="*", default=(), help="the same, of which centres are validated on")
+    parser.add_argument("--folder", type=Path, required=True, help="checkpoints and logs go here")
+    parser.add_argument("--out", type=Path, required=True, help="where the residual's file goes")
     parser.add_argument("--stop-width", type=float, default=12.0)
     parser.add_argument("--width", type=int, default=48, help="channels of the layers")
     parser.add_argument("--steps", type=int, default=2200, help="of every cycle")
@@ -128,45 +165,26 @@ def main() -> None:
 
     model = load_model()
     assert isinstance(model, NestedModel)
-    schedule = model.schedule
+    schedule, steps, peaks = model.schedule, options.steps, options.learning_rates
+    cycles = [optax.warmup_cosine_decay_schedule(0.0, peak, 50, steps, peak / 200) for peak in peaks]
+    rate = optax.join_schedules(cycles, [steps * (i + 1) for i in range(len(cycles) - 1)])
+    optimizer = optax.chain(optax.clip_by_global_norm(0.3), optax.adam(rate, b2=0.98))
+    trainer = Trainer(schedule=schedule, stop_width=options.stop_width, width=options.width, optimizer=optimizer)
     pictures = load_pictures(*options.pictures)
-    networks = network.init(options.width, jax.random.key(0))
-    if options.start:
-        with np.load(options.start) as stored:
-            leaves = [jnp.asarray(stored[name]) for name in sorted(stored.files)]
-        networks = jax.tree.unflatten(jax.tree.structure(networks), leaves)
-
-    rng, begin, done = np.random.default_rng(0), time.time(), 0
     shape = (options.batch, SIDE // schedule.block, SIDE // schedule.block, schedule.channels)
-    crops = Crops(pictures, [(SIDE, options.batch)], seed=1 if options.start else 0)
-    with closing(crops):
-        for peak in options.learning_rates:
-            rate = optax.warmup_cosine_decay_schedule(0.0, peak, 50, options.steps, peak / 200)
-            optimizer = optax.chain(optax.clip_by_global_norm(0.3), optax.adam(rate, b2=0.98))
 
-            @jax.jit
-            def step(networks, state, pixels, prediction, cells, optimizer=optimizer):
-                value, gradient = jax.value_and_grad(loss)(networks, pixels, prediction, cells)
-                updates, state = optimizer.update(gradient, state, networks)
-                return optax.apply_updates(networks, updates), state, value
+    validation = {Path(source).stem: validation_set(source, None, 32, SIDE) for source in options.validate}
+    run = Run(checkpoint_every=200, validate_every=200)
+    with closing(Crops(pictures, [(SIDE, options.batch)], seed=0)) as crops:
 
-            state, losses = optimizer.init(networks), []
-            for _ in range(options.steps):
-                (pixels,), done = crops(done), done + 1
-                shift = rng.integers(-TICKS // 2, TICKS // 2, shape).astype(np.float32)
-                known = predict(schedule, options.stop_width, jnp.asarray(pixels), jnp.asarray(shift))
-                networks, state, value = step(networks, state, jnp.asarray(pixels), *known)
-                losses.append(float(value))
-                if done % 100 == 0:
-                    print(
-                        f"{done:6d} {np.mean(losses[-100:]):.4f} bits per pixel, {time.time() - begin:.0f} s",
-                        flush=True,
-                    )
-            residual = PredictedResidual.from_networks(networks, stop_width=options.stop_width)
-            options.out.write_bytes(residual.to_bytes())
-            leaves = {f"{i:03d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(networks))}
-            np.savez(options.out.with_suffix(".parameters.npz"), allow_pickle=False, **leaves)
-            print(f"residual {residual.id[:4].hex()}, {len(residual.to_bytes()) / 2**20:.2f} MiB in {options.out}")
+        def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
+            shift = np.random.default_rng([1, step]).integers(-TICKS // 2, TICKS // 2, shape)
+            return crops(step)[0], shift.astype(np.float32)
+
+        state = train(trainer, batches, validation, options.folder, steps=steps * len(cycles), run=run)
+    residual = PredictedResidual.from_networks(state.parameters, stop_width=options.stop_width)
+    options.out.write_bytes(residual.to_bytes())
+    print(f"residual {residual.id[:4].hex()}, {len(residual.to_bytes()) / 2**20:.2f} MiB in {options.out}")
 
 
 if __name__ == "__main__":

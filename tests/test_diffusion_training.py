@@ -16,17 +16,17 @@ from pictures import make_picture
 
 import uqdm
 from uqdm.diffusion import process as diffusion
+from uqdm.diffusion import train as training
 from uqdm.diffusion.loss import DiffusionLoss
 from uqdm.diffusion.network import UNetConfig
-from uqdm.diffusion.train import DiffusionRecipe, DiffusionTrainer, fit_diffusion
+from uqdm.diffusion.train import Recipe, Trainer
 from uqdm.training.batches import Batches
 from uqdm.training.dataset import open_source
+from uqdm.training.loop import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = UNetConfig(width=8, levels=2, norm_groups=4, heads=1)
-RECIPE = DiffusionRecipe(
-    network=NETWORK, side=16, batch=8, steps=6, warm_up=2, learning_rate=1e-3, ema=0.9, diffusion_steps=3
-)
+RECIPE = Recipe(network=NETWORK, side=16, batch=8, steps=6, warm_up=2, learning_rate=1e-3, ema=0.9, diffusion_steps=3)
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def archive(tmp_path_factory) -> str:
 
 
 def fit(folder, archive, recipe=RECIPE, **options):
-    return fit_diffusion(recipe, archive, {}, folder, log_every=1, checkpoint_every=2, **options)
+    run = Run(log_every=1, checkpoint_every=2, **options)
+    return training.fit(recipe, archive, {}, folder, run=run)
 
 
 def bpp(folder: Path) -> list[float]:
@@ -68,6 +69,14 @@ def test_a_resumed_training_equals_an_unbroken_one(archive, tmp_path):
 
 
 @optax_inside
+def test_a_training_goes_on_from_a_copy_in_half_precision(archive, tmp_path):
+    fit(tmp_path / "whole", archive)
+    fit(tmp_path / "here", archive, stop_after=3, export_state=tmp_path / "state.npz")
+    fit(tmp_path / "there", archive, resume_from=tmp_path / "state.npz")
+    np.testing.assert_allclose(bpp(tmp_path / "there"), bpp(tmp_path / "whole")[3:], rtol=1e-3)
+
+
+@optax_inside
 def test_a_fixed_noise_schedule_stays(archive, tmp_path):
     model = fit(tmp_path / "run", archive, replace(RECIPE, learn_gamma=False, process="gaussian"), stop_after=2)
     assert model.noise.gamma_min == pytest.approx(RECIPE.gamma_min)
@@ -81,8 +90,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(archive):
     batch = Batches(open_source(archive), side=16, batch=8, seed=0)(0)
     metrics = {}
     for count in (1, 4):
-        trainer = DiffusionTrainer(recipe=replace(RECIPE, accumulate=count))
-        _, metrics[count] = trainer.jitted_update(trainer.init(), trainer.place(batch))
+        trainer = Trainer(recipe=replace(RECIPE, accumulate=count))
+        state = trainer.init()
+        _, metrics[count] = trainer.update(state, batch, 0)
+        # The step took over the buffers of its state.
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     # Every part draws its own steps, noise and rows; the mean stays.
     assert float(metrics[4]["rest_bpp"]) == pytest.approx(float(metrics[1]["rest_bpp"]), rel=0.2)
     assert float(metrics[4]["bpp"]) == pytest.approx(float(metrics[1]["bpp"]), rel=0.5)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from pictures import make_picture
 
-from uqdm.nested.train import Recipe, fit
+from uqdm.nested.train import Recipe, Trainer, fit
 from uqdm.training.batches import Crops
+from uqdm.training.loop import Run
 
 PICTURES = np.stack([make_picture(40, 40, seed) for seed in range(4)])
 RECIPE = Recipe(
@@ -32,12 +33,20 @@ def standard_promotion():
         yield
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
-    validation = {"made": PICTURES[:1]}
-    unbroken = fit(RECIPE, [PICTURES], validation, tmp_path / "a", checkpoint_every=3)
-    fit(RECIPE, [PICTURES], {}, tmp_path / "b", stop_after=3, checkpoint_every=3)
-    resumed = fit(RECIPE, [PICTURES], {}, tmp_path / "b", checkpoint_every=3)
+def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    validation, update, given = {"made": PICTURES[:1]}, Trainer.update, []
+
+    def watched(self, state, batch, step):
+        given.append(state)
+        return update(self, state, batch, step)
+
+    monkeypatch.setattr(Trainer, "update", watched)
+    unbroken = fit(RECIPE, [PICTURES], validation, tmp_path / "a", run=Run(checkpoint_every=3))
+    fit(RECIPE, [PICTURES], {}, tmp_path / "b", run=Run(stop_after=3, checkpoint_every=3))
+    resumed = fit(RECIPE, [PICTURES], {}, tmp_path / "b", run=Run(checkpoint_every=3))
     assert resumed.id == unbroken.id
+    # Every step took over the buffers of its state.
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given))
     with (tmp_path / "a" / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["sent"]) for row in rows] == list(range(unbroken.steps + 1))
@@ -48,8 +57,6 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
 
 def test_training_lowers_the_loss_and_can_go_on_from_a_model(tmp_path):
     from dataclasses import replace
-
-    from uqdm.nested.train import Trainer
 
     recipe = replace(RECIPE, steps=60, quantize_from=0, learning_rate=1e-2)
     model = fit(recipe, [PICTURES], {}, tmp_path / "a")

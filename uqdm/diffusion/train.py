@@ -5,32 +5,32 @@ the same everywhere. What a step does depends on (recipe, sources, step) only, n
 order of sums: random numbers are drawn for the whole batch, and pictures come by their number (uqdm.training.batches).
 """
 
-import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from tqdm import tqdm
 
 from uqdm.diffusion.loss import DiffusionLoss
 from uqdm.diffusion.model import DiffusionModel, Process
 from uqdm.diffusion.network import UNetConfig
 from uqdm.training.batches import Batches
 from uqdm.training.dataset import Source, open_source
-from uqdm.training.records import append_rows
+from uqdm.training.loop import Run, train
+from uqdm.training.state import TrainState, first_state, next_state
 
-__all__ = ["DiffusionRecipe", "DiffusionTrainer", "TrainState", "fit_diffusion", "recipe_like"]
+__all__ = ["Recipe", "Trainer", "fit", "recipe_like"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionRecipe:
+class Recipe:
     """Everything that decides the result of a training. The defaults are those of the published UQDM."""
 
     process: Process = "uniform"
@@ -77,7 +77,7 @@ class DiffusionRecipe:
             raise ValueError(f"side must be a multiple of {self.network.stride} for this network, got {self.side}")
 
 
-def recipe_like(model: DiffusionModel, recipe: DiffusionRecipe) -> DiffusionRecipe:
+def recipe_like(model: DiffusionModel, recipe: Recipe) -> Recipe:
     """A recipe with everything that a model fixes taken from the model: training goes on from it."""
     return replace(
         recipe,
@@ -91,26 +91,28 @@ def recipe_like(model: DiffusionModel, recipe: DiffusionRecipe) -> DiffusionReci
     )
 
 
-class TrainState(NamedTuple):
-    """What a checkpoint holds."""
-
-    parameters: Any
-    average: Any
-    optimizer: Any
-    step: Any
-
-
 @dataclass(frozen=True, kw_only=True)
-class DiffusionTrainer:
-    """The step of one recipe on some devices.
+class Trainer:
+    """The step of one recipe on some devices (uqdm.training.loop.Trainer).
 
     Attributes:
       recipe: what to train.
+      start_from: a model whose weights to begin with (see `recipe_like`), instead of fresh ones.
       devices: among which batches are shared, all by default.
+
+    Raises:
+      ValueError: the model to start from has a network of another shape.
     """
 
-    recipe: DiffusionRecipe
+    recipe: Recipe
+    start_from: DiffusionModel | None = None
     devices: Sequence[Any] | None = None
+
+    def __post_init__(self):
+        if self.start_from is not None and self.start_from.network != self.recipe.network:
+            raise ValueError(
+                f"the model to start from has the network {self.start_from.network}: give `recipe_like` of it"
+            )
 
     @property
     def loss(self) -> DiffusionLoss:
@@ -153,21 +155,14 @@ class DiffusionTrainer:
     def _replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 
-    def init(self, start_from: DiffusionModel | None = None) -> TrainState:
-        """The state before the first step, the same on all devices: fresh parameters, or those of a model.
-
-        Raises:
-          ValueError: the model's network has another shape.
-        """
-        if start_from is not None and start_from.network != self.recipe.network:
-            raise ValueError(f"the model to start from has the network {start_from.network}: give `recipe_like` of it")
+    def init(self) -> TrainState:
+        """The state before the first step, the same on all devices."""
 
         def fresh():
             parameters = self.loss.init(jax.random.key(self.recipe.seed), self.recipe.gamma_min)
-            if start_from is not None:
-                parameters = parameters | {"network": start_from.parameters}
-            average = jax.tree.map(jnp.array, parameters)
-            return TrainState(parameters, average, self.optimizer.init(parameters), jnp.zeros((), jnp.int32))
+            if self.start_from is not None:
+                parameters = parameters | {"network": self.start_from.parameters}
+            return first_state(parameters, self.optimizer)
 
         return jax.jit(fresh, out_shardings=self._replicated())()
 
@@ -176,8 +171,8 @@ class DiffusionTrainer:
         sharding = NamedSharding(self.mesh, PartitionSpec("pictures"))
         return jax.make_array_from_process_local_data(sharding, batch)
 
-    def update(self, state: TrainState, batch: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One optimisation step; the metrics are means over the batch in bits per pixel."""
+    def step(self, state: TrainState, batch: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One optimisation step: the next state, and means over the batch in bits per pixel."""
         recipe = self.recipe
         key = jax.random.fold_in(jax.random.key(recipe.seed + 1), state.step)
 
@@ -203,22 +198,21 @@ class DiffusionTrainer:
             sums, _ = jax.lax.scan(part, sums, (parts, keys))
         gradients, metrics = jax.tree.map(lambda leaf: leaf / count, sums)
 
-        updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.parameters)
-        parameters: Any = optax.apply_updates(state.parameters, updates)
-        done = state.step.astype(jnp.float32)
-        decay = jnp.minimum(recipe.ema, (1.0 + done) / (10.0 + done))
-        average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters)
-        metrics |= {"gradient_norm": optax.tree.norm(gradients), "gamma_min": parameters["gamma_min"]}
-        return TrainState(parameters, average, optimizer, state.step + 1), metrics
+        following = next_state(state, gradients, self.optimizer, recipe.ema)
+        metrics |= {"gradient_norm": optax.tree.norm(gradients), "gamma_min": following.parameters["gamma_min"]}
+        return following, metrics
 
-    @property
-    def jitted_update(self):
-        """`update`, compiled; it gives away the state it is given."""
-        return jax.jit(self.update, donate_argnums=0, out_shardings=self._replicated())
+    @cached_property
+    def _jitted_step(self):
+        return jax.jit(self.step, donate_argnums=0, out_shardings=self._replicated())
 
-    def validate(self, parameters: Any, pictures: np.ndarray, batch: int = 16) -> list[dict[str, float]]:
+    def update(self, state: TrainState, batch: np.ndarray, step: int) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One optimisation step on this process's part of a batch, uint8 (n, side, side, 3)."""
+        return self._jitted_step(state, self.place(batch))
+
+    def validate(self, parameters: Any, pictures: np.ndarray, step: int) -> list[dict[str, int | float]]:
         """Rate and PSNR after every step, and the rate of lossless coding, means over pictures of one size."""
-        evaluate = jax.jit(self.loss.progression)
+        evaluate, batch = jax.jit(self.loss.progression), 16
         results = []
         for start in range(0, len(pictures), batch):
             key = jax.random.key(start)
@@ -226,8 +220,8 @@ class DiffusionTrainer:
         rates, psnr, rest = (np.concatenate(part) for part in zip(*results, strict=True))
         sent = np.concatenate([[0.0], np.cumsum(rates.mean(0))])
         rows = [
-            {"sent": step, "bpp": round(float(sent[step]), 5), "psnr_db": round(float(psnr[:, step].mean()), 4)}
-            for step in range(len(sent))
+            {"sent": i, "bpp": round(float(sent[i]), 5), "psnr_db": round(float(psnr[:, i].mean()), 4)}
+            for i in range(len(sent))
         ]
         return [*rows, {"sent": len(sent), "bpp": round(float(sent[-1] + rest.mean()), 5), "psnr_db": float("inf")}]
 
@@ -246,74 +240,35 @@ class DiffusionTrainer:
         )
 
 
-def fit_diffusion(
-    recipe: DiffusionRecipe,
+def fit(
+    recipe: Recipe,
     source: str | Path | np.ndarray | Source,
     validation: dict[str, np.ndarray],
     folder: str | Path,
     *,
+    run: Run | None = None,
     start_from: DiffusionModel | None = None,
-    stop_after: int | None = None,
-    log_every: int = 100,
-    checkpoint_every: int = 5_000,
-    validate_every: int = 10_000,
     name: str = "unnamed",
 ) -> DiffusionModel:
     """Trains, or goes on where a checkpoint in `folder` left off, and returns the averaged model.
 
-    The first process writes `folder`/train.csv (step, bits per pixel, norm of the gradient, gamma_min, pictures per
-    second) and `folder`/validation.csv (after every step of Algorithm 1: bpp, PSNR).
+    `folder`/train.csv has bits per pixel, the norm of the gradient and gamma_min, `folder`/validation.csv bpp and PSNR
+    after every step of Algorithm 1.
 
     Args:
       recipe: what to train.
       source: pictures, as `uqdm.training.dataset.open_source` takes them.
       validation: named uint8 arrays (N, H, W, 3).
       folder: where checkpoints and logs go; with several processes, one that all of them see.
+      run: when it stops, how often it writes, and what it goes on from; `Run()` by default.
       start_from: a model whose weights to begin with (see `recipe_like`), instead of fresh ones.
-      stop_after: end early after so many steps in all.
-      log_every: steps between lines of train.csv.
-      checkpoint_every: steps between checkpoints.
-      validate_every: steps between validations.
       name: goes into the model file.
 
     Raises:
       FloatingPointError: the loss became infinite or undefined.
     """
-    folder, trainer = Path(folder).absolute(), DiffusionTrainer(recipe=recipe)
-    first_process = jax.process_index() == 0
-    part = (jax.process_index(), jax.process_count())
-    batches = Batches(open_source(source), side=recipe.side, batch=recipe.batch, seed=recipe.seed, part=part)
-    state, update = trainer.init(start_from), trainer.jitted_update
-    last = min(recipe.steps, stop_after or recipe.steps)
-    with ocp.CheckpointManager(folder / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
-        newest = manager.latest_step()
-        if newest is not None:
-            state = manager.restore(newest, args=ocp.args.StandardRestore(state))
-        first = int(state.step)
-        began, counted = time.monotonic(), first
-        bar = tqdm(total=last, initial=first, desc="train", mininterval=5, disable=None if first_process else True)
-        for step in range(first, last):
-            state, metrics = update(state, trainer.place(batches(step)))
-            bar.update()
-            done = step + 1
-            if done % log_every == 0 or done == last:
-                values = {key: float(value) for key, value in jax.device_get(metrics).items()}
-                if not np.isfinite(values["bpp"]):
-                    raise FloatingPointError(f"the loss became {values['bpp']} at step {done}: lower the learning rate")
-                speed = (done - counted) * recipe.batch / (time.monotonic() - began)
-                began, counted = time.monotonic(), done
-                bar.set_postfix(bpp=f"{values['bpp']:.3f}", pictures_per_s=f"{speed:.0f}", refresh=False)
-                if first_process:
-                    row = {key: round(value, 6) for key, value in values.items()}
-                    append_rows(folder / "train.csv", [{"step": done, **row, "pictures_per_second": round(speed, 2)}])
-            if done % checkpoint_every == 0 or done == last:
-                manager.save(done, args=ocp.args.StandardSave(state))
-                manager.wait_until_finished()
-            if done % validate_every == 0 or done == last:
-                average = jax.device_get(state.average)
-                for title, pictures in validation.items() if first_process else ():
-                    rows = trainer.validate(average, pictures)
-                    append_rows(folder / "validation.csv", [{"step": done, "set": title, **row} for row in rows])
-        bar.close()
-    batches.close()
+    trainer, part = Trainer(recipe=recipe, start_from=start_from), (jax.process_index(), jax.process_count())
+    pieces = Batches(open_source(source), side=recipe.side, batch=recipe.batch, seed=recipe.seed, part=part)
+    with closing(pieces) as batches:
+        state = train(trainer, batches, validation, folder, steps=recipe.steps, run=run)
     return trainer.export(state, name)

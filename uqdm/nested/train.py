@@ -1,4 +1,4 @@
-"""Training of the nested process: one loss, one jitted step, a loop that can be killed at any time.
+"""Training of the nested process: the loss, and what the loop of all trainings (uqdm.training.loop) asks of it.
 
 The loss of a picture in a state drawn with probability p_t is
 
@@ -13,23 +13,20 @@ count alike; 1: relative savings count alike).
 Training starts in floating point and ends with kernels and activations rounded as in integer evaluation
 (uqdm.nested.network), so that the model that is exported is the one that was trained.
 
-Everything random is a pure function of (seed, step), so resuming from a checkpoint continues exactly.
+Everything random is a pure function of (seed, step).
 """
 
-import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
-from tqdm import tqdm
 
 from uqdm.exact.fixed_point import round_kernels
 from uqdm.nested import network as networks
@@ -39,10 +36,11 @@ from uqdm.nested.network import NetworkConfig
 from uqdm.nested.schedule import Schedule
 from uqdm.training.batches import Crops, random_crops
 from uqdm.training.dataset import Source, load_pictures
-from uqdm.training.records import append_rows
+from uqdm.training.loop import Run, train
+from uqdm.training.state import TrainState, first_state, next_state
 from uqdm.transforms.wavelet import analysis, layout, pad_to_blocks
 
-__all__ = ["Recipe", "State", "Trainer", "fit", "measure_prior"]
+__all__ = ["Recipe", "Trainer", "fit", "measure_prior"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +89,15 @@ class Recipe:
                 f"quantize_from must be below steps, or the integer network would be untrained, got {given}"
             )
 
-
-class State(NamedTuple):
-    """What a checkpoint holds."""
-
-    parameters: Any
-    average: Any
-    optimizer: Any
-    step: Any
+    def schedule(self, prior_std: tuple[float, ...]) -> Schedule:
+        """The schedule for pictures of a prior (`measure_prior`)."""
+        return Schedule(
+            block=self.block,
+            finest_width=self.finest_width,
+            phases=self.phases,
+            prior_std=prior_std,
+            threshold=self.threshold,
+        )
 
 
 def measure_prior(pictures: Sequence[np.ndarray], recipe: Recipe) -> tuple[float, ...]:
@@ -118,21 +117,28 @@ def measure_prior(pictures: Sequence[np.ndarray], recipe: Recipe) -> tuple[float
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """The jitted step of one recipe and schedule."""
+    """The jitted step of one recipe and schedule (uqdm.training.loop.Trainer).
+
+    Attributes:
+      recipe: what to train.
+      schedule: levels, with the prior of the pictures.
+      start_from: weights to start from instead of fresh ones.
+    """
 
     recipe: Recipe
     schedule: Schedule
-    network: NetworkConfig = field(init=False)
+    start_from: NestedModel | None = None
 
-    def __post_init__(self):
-        config = NetworkConfig(
+    @cached_property
+    def network(self) -> NetworkConfig:
+        """Shape of the network."""
+        return NetworkConfig(
             block=self.recipe.block,
             steps=len(self.schedule.steps),
             width=self.recipe.width,
             blocks=self.recipe.blocks,
             local_width=self.recipe.local_width,
         )
-        object.__setattr__(self, "network", config)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -157,13 +163,13 @@ class Trainer:
         weights /= weights[weights > 0].mean()
         return np.append(weights * len(self.draws) / 2, 0.0).astype(np.float32)
 
-    def init(self) -> State:
-        return self.start(networks.init(self.network, jax.random.key(self.recipe.seed)))
-
-    def start(self, parameters) -> State:
-        """The state before the first step; the average has its own buffers, since a step gives them away."""
-        average = jax.tree.map(jnp.array, parameters)
-        return State(parameters, average, self.optimizer.init(parameters), jnp.zeros((), jnp.int32))
+    def init(self) -> TrainState:
+        """The state before the first step."""
+        if self.start_from:
+            parameters = jax.tree.map(jnp.array, self.start_from.parameters)
+        else:
+            parameters = networks.init(self.network, jax.random.key(self.recipe.seed))
+        return first_state(parameters, self.optimizer)
 
     def terms(self, parameters, coefficients, step, key, *, quantized: bool):
         """Terms of one step per picture (uqdm.nested.process)."""
@@ -189,33 +195,40 @@ class Trainer:
             total, pixels = total + jnp.sum(loss) * side**2, pixels + count * side**2
         return total / pixels
 
-    def update(self, state: State, batch: tuple[jax.Array, ...], *, quantized: bool) -> tuple[State, jax.Array]:
-        """One optimisation step."""
+    def step(self, state: TrainState, batch: tuple[jax.Array, ...], *, quantized: bool):
+        """One optimisation step: the next state, and the loss."""
         key = jax.random.fold_in(jax.random.key(self.recipe.seed + 2), state.step)
         loss, gradients = jax.value_and_grad(self.loss)(state.parameters, batch, key, quantized=quantized)
-        updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.parameters)
-        parameters = optax.apply_updates(state.parameters, updates)
-        decay = jnp.minimum(self.recipe.ema, (1.0 + state.step) / (10.0 + state.step))
-        average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, parameters)
-        return State(parameters, average, optimizer, state.step + 1), loss
+        return next_state(state, gradients, self.optimizer, self.recipe.ema), {"loss": loss}
 
-    def validate(self, parameters, pictures: np.ndarray, *, quantized: bool = True) -> list[dict]:
+    @cached_property
+    def _jitted_step(self):
+        return jax.jit(self.step, static_argnames="quantized", donate_argnums=0)
+
+    def update(
+        self, state: TrainState, batch: tuple[np.ndarray, ...], step: int
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One optimisation step on crops (n, side, side, 3) of every size."""
+        return self._jitted_step(state, batch, quantized=step >= self.recipe.quantize_from)
+
+    def validate(self, parameters: Any, pictures: np.ndarray, step: int) -> list[dict[str, int | float]]:
         """Ideal rate and PSNR (mean over pictures of one size) at every truncation point."""
+        parameters, quantized = jax.device_put(parameters), step >= self.recipe.quantize_from
         coefficients = analysis(jnp.asarray(pad_to_blocks(pictures, self.recipe.block), jnp.float32), self.recipe.block)
         pixels = pictures.shape[1] * pictures.shape[2]
         evaluate, rows, bpp, waiting = jax.jit(partial(self.terms, quantized=quantized)), [], 0.0, 0.0
         halving = [step.halving for step in self.schedule.steps] + [False]
-        for step in range(self.network.steps + 1):
+        for sent in range(self.network.steps + 1):
             rates, later, psnr = [], [], []
             for one in coefficients:
-                terms = evaluate(parameters, one[None], jnp.full((1,), step), jax.random.key(step))
+                terms = evaluate(parameters, one[None], jnp.full((1,), sent), jax.random.key(sent))
                 # Orthonormality gives the error in pixels, up to clipping to [0, 255] and the padding.
                 psnr.append(10 * np.log10(255**2 / float(terms.squared_error[0])))
                 rates.append(float(terms.rate_bits[0]) / pixels)
                 later.append(float(terms.halving_bits[0]) / pixels)
-            rows.append({"sent": step, "bpp": round(bpp, 5), "psnr_db": round(float(np.mean(psnr)), 4)})
-            bpp += waiting if halving[step] else float(np.mean(rates))
-            waiting = 0.0 if halving[step] else waiting + float(np.mean(later))
+            rows.append({"sent": sent, "bpp": round(bpp, 5), "psnr_db": round(float(np.mean(psnr)), 4)})
+            bpp += waiting if halving[sent] else float(np.mean(rates))
+            waiting = 0.0 if halving[sent] else waiting + float(np.mean(later))
         return rows
 
 
@@ -225,70 +238,31 @@ def fit(
     validation: dict[str, np.ndarray],
     folder: str | Path,
     *,
-    stop_after: int | None = None,
-    checkpoint_every: int = 1000,
-    validate_every: int = 2000,
+    run: Run | None = None,
     start_from: NestedModel | None = None,
     name: str = "unnamed",
 ) -> NestedModel:
     """Trains, or goes on where a checkpoint in `folder` left off, and returns the averaged model.
 
-    Writes `folder`/train.csv (step, loss, seconds) and `folder`/validation.csv (per step of the schedule: bpp, PSNR).
+    `folder`/train.csv has the loss, `folder`/validation.csv bpp and PSNR after every step of the schedule.
 
     Args:
       recipe: what to train.
       sources: pictures, as `uqdm.training.dataset.open_source` takes them.
       validation: named uint8 arrays (N, H, W, 3).
       folder: where checkpoints and logs go.
-      stop_after: end early after so many steps in all (the schedule of the learning rate stays `recipe.steps`).
-      checkpoint_every: steps between checkpoints.
-      validate_every: steps between validations.
+      run: when it stops, how often it writes, and what it goes on from; `Run()` by default.
       start_from: weights and prior to start from instead of fresh ones, for a fine-tuning.
       name: goes into the model file.
+
+    Raises:
+      FloatingPointError: the loss became infinite or undefined.
     """
-    folder = Path(folder).absolute()
     pictures = load_pictures(*sources)
     prior_std = start_from.schedule.prior_std if start_from else measure_prior(pictures, recipe)
-    schedule = Schedule(
-        block=recipe.block,
-        finest_width=recipe.finest_width,
-        phases=recipe.phases,
-        prior_std=prior_std,
-        threshold=recipe.threshold,
+    trainer = Trainer(recipe=recipe, schedule=recipe.schedule(prior_std), start_from=start_from)
+    with closing(Crops(pictures, recipe.crops, seed=recipe.seed)) as crops:
+        state = train(trainer, crops, validation, folder, steps=recipe.steps, run=run)
+    return NestedModel.from_training(
+        schedule=trainer.schedule, network=trainer.network, parameters=state.average, name=name
     )
-    trainer = Trainer(recipe=recipe, schedule=schedule)
-    state = trainer.init()
-    if start_from:
-        state = trainer.start(jax.tree.map(jnp.array, start_from.parameters))
-    update = jax.jit(trainer.update, static_argnames="quantized", donate_argnums=0)
-    last = min(recipe.steps, stop_after or recipe.steps)
-    batches = Crops(pictures, recipe.crops, seed=recipe.seed)
-    with ocp.CheckpointManager(folder / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
-        newest = manager.latest_step()
-        if newest is not None:
-            state = manager.restore(newest, args=ocp.args.StandardRestore(state))
-        first, began = int(state.step), time.monotonic()
-        with closing(batches), tqdm(total=last, initial=first, desc="train", mininterval=10) as bar:
-            for step in range(first, last):
-                state, loss = update(state, batches(step), quantized=step >= recipe.quantize_from)
-                bar.update()
-                done = step + 1
-                if done % 50 == 0 or done == last:
-                    if not np.isfinite(loss):
-                        raise FloatingPointError(f"the loss became {loss} at step {done}: lower the learning rate")
-                    bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
-                    row = {"step": done, "loss": float(loss), "seconds": round(time.monotonic() - began, 1)}
-                    append_rows(folder / "train.csv", [row])
-                if done % checkpoint_every == 0 or done == last:
-                    manager.save(done, args=ocp.args.StandardSave(_copy(state)))
-                if done % validate_every == 0 or done == last:
-                    for title, images in validation.items():
-                        rows = trainer.validate(state.average, images, quantized=done >= recipe.quantize_from)
-                        append_rows(folder / "validation.csv", [{"step": done, "set": title, **row} for row in rows])
-        manager.wait_until_finished()
-    return NestedModel.from_training(schedule=schedule, network=trainer.network, parameters=state.average, name=name)
-
-
-def _copy(state: State) -> State:
-    """A copy on the host: saving goes on while the next step already overwrites the original's buffers."""
-    return jax.tree.map(np.array, state)
