@@ -31,15 +31,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model():
-    """An untrained model of small blocks: codecs must be right whatever the network says."""
-    from uqdm.nested.model import NestedModel
-    from uqdm.nested.network import NetworkConfig, init
-    from uqdm.nested.schedule import Schedule
-    from uqdm.transforms.wavelet import layout
+    """An untrained model of the nested process, of small blocks."""
+    import model_cases
 
-    channels = layout(8)
-    prior_std = tuple((400.0 / (1 + channels.band) / (1 + (channels.colour > 0))).tolist())
-    schedule = Schedule(block=8, finest_width=4.0, phases=((4, 0), (2, 1), (2, 2), (1, 0)), prior_std=prior_std)
-    network = NetworkConfig(block=8, steps=len(schedule.steps), width=16, blocks=1, local_width=8)
-    parameters = init(network, jax.random.key(0))
-    return NestedModel.from_training(schedule=schedule, network=network, parameters=parameters, name="tiny")
+    return model_cases.tiny_model()

@@ -1,6 +1,7 @@
 """Whole pictures to whole streams and back: `uqdm.encode` and its siblings, around the loop (uqdm.codec.loop)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +89,8 @@ def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed) -> _Request:
         raise ValueError(f"{' and '.join(limits)} cannot be combined with {other}: a stream ends in one place")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"seed must be an integer, got {seed!r}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in [0, 2^32), got {seed}")
     return _Request(tau, Target(**limits) if limits else None, lossless, _model(model), int(seed))
 
 
@@ -261,15 +264,15 @@ def way_for(model: Model, reconstruction: Reconstruction | str, realism: float |
       ValueError: it has not, or a number is out of range.
     """
     allowed = family_of(model).reconstructions
-    way: Reconstruction = ways.named(reconstruction) if isinstance(reconstruction, str) else reconstruction
-    if way.name not in allowed:
-        given = reconstruction if isinstance(reconstruction, str) else way.name
-        raise ValueError(f"reconstruction must be one of {', '.join(allowed)} for this model, got {given!r}")
+    name = reconstruction if isinstance(reconstruction, str) else reconstruction.name
+    if name not in allowed:
+        raise ValueError(f"reconstruction must be one of {', '.join(allowed)} for this model, got {name!r}")
+    way: Reconstruction = ways.named(name) if isinstance(reconstruction, str) else reconstruction
     if realism is not None:
+        mixture = ways.Mixture(realism=realism, drawn=way)
         if len(allowed) == 1:
             raise ValueError("realism mixes the denoised picture with a draw, and this model has none: leave it out")
-        drawn = ways.named(allowed[1]) if way.name == "denoise" else way
-        way = ways.Mixture(realism=realism, drawn=drawn)
+        way = mixture if way.name != "denoise" else replace(mixture, drawn=ways.named(allowed[1]))
     return ExactWhereKnown(way) if isinstance(model, WithResidual) else way
 
 
