@@ -30,6 +30,7 @@ import uqdm
 from uqdm.codec.api import encode_with_costs
 from uqdm.evaluation import BASELINES
 from uqdm.library import SHIPPED, default_model
+from uqdm.nested.model import NestedModel
 from uqdm.pictures import read_picture
 
 RESULT = Path(__file__).parent / "results" / "bench.md"
@@ -69,6 +70,7 @@ def figures_of(width: int, height: int, repeat: int) -> dict[str, float]:
     """All figures of one size; the peak memory is that of this process."""
     picture, began = photograph_of(width, height), time.perf_counter()
     model = default_model(height, width)
+    assert isinstance(model, NestedModel), "the models of the package are nested ones"
     data, costs = encode_with_costs(picture, model=model)
     uqdm.decode(data, model=model)
     first = time.perf_counter() - began

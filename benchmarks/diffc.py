@@ -56,12 +56,13 @@ class Observed:
 
     def __init__(self, model: DiffusionModel, x: np.ndarray):
         self._model, self._x = model, x
-        self.name, self.id, self.steps, self.begin = model.name, model.id, model.steps, model.begin
+        self.family, self.name, self.id, self.steps = model.family, model.name, model.id, model.steps
+        self.new_state, self.picture = model.new_state, model.picture
         self.divergences: list[float] = []
 
-    def refer(self, states: Sequence[DiffusionState], step: int) -> None:
+    def expect(self, states: Sequence[DiffusionState], step: int) -> None:
         """As the model's."""
-        self._model.refer(states, step)
+        self._model.expect(states, step)
         assert states[0].expectation is not None
         self.divergences.append(divergence_bits(self._model, states[0].expectation.denoised, self._x, step))
 
@@ -78,13 +79,13 @@ def ideal_bits(model: DiffusionModel, x: np.ndarray, seed: int) -> list[float]:
     noise, bits = np.random.default_rng(seed), []
     for step, (gamma_t, gamma_s) in enumerate(zip(model.gammas, model.gammas[1:], strict=False)):
         drawn = diffusion.alpha(gamma_t) * x + diffusion.sigma(gamma_t) * noise.standard_normal(x.shape, np.float32)
-        bits.append(divergence_bits(model, model.expect(np.asarray(drawn), gamma_t, gamma_s).denoised, x, step))
+        bits.append(divergence_bits(model, model.expectation(np.asarray(drawn), gamma_t, gamma_s).denoised, x, step))
     return bits
 
 
 def progress(model: DiffusionModel, picture: np.ndarray, seed: int) -> Progress:
     """Sends a picture and takes the steps' costs apart."""
-    channel, x = GaussianChannel(), model.source.values(picture)
+    channel, x = GaussianChannel(), model.course.source.values(picture)
     observed = Observed(model, x)
     data, costs = encode_with_costs(picture, model=observed, seed=seed)
     each = []

@@ -19,7 +19,7 @@ from tqdm import tqdm
 import uqdm
 from uqdm.codec.api import encode_with_costs
 from uqdm.metrics import bpp
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 BASELINES = {
     "PNG": {"format": "PNG", "optimize": True},
@@ -53,8 +53,8 @@ def main() -> None:
     print(f"| pictures | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}", flush=True)
     with np.load(options.shared / "golden" / "uqdm_tiny" / "anchor_sets.npz") as anchors:
         sets: dict[str, Iterable[np.ndarray]] = {name: anchors[name] for name in ("small", "crops")}
-    sets["val64"] = load_pictures(options.shared / "data" / "val64.npz")[: options.views]
-    sets["photos_val"] = load_pictures(options.shared / "data" / "photos_val")[: options.photographs]
+    sets["val64"] = load_pictures(options.shared / "data" / "val64.npz", count=options.views)
+    sets["photos_val"] = load_pictures(options.shared / "data" / "photos_val", count=options.photographs)
     for name, pictures in sets.items():
         figures = [measure(np.ascontiguousarray(picture)) for picture in tqdm(pictures, name, leave=False)]
         rows += [f"{name},{i}," + ",".join(f"{x:.4f}" for x in row) for i, row in enumerate(figures)]

@@ -8,7 +8,7 @@ of them, and streams of a configuration that differ from those in it and in the 
 sent is a picture transformed in floating point; what it means may not.) States are compared integer by integer. The
 same for the float twin, the same network evaluated in floating point and rounded at its outputs, as learned codecs do
 it: its streams of the first configuration are decoded in every other. A stream counts as broken if the state differs or
-the decoder reports damage.
+the receiver reports damage.
 """
 
 import argparse
@@ -26,14 +26,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uqdm.codec.loop import Decoder
+from uqdm.codec.api import receiver_of
+from uqdm.codec.loop import expect_together
 from uqdm.errors import StreamError
 from uqdm.library import load_model
 from uqdm.nested import network as networks
 from uqdm.nested.context import channel_range
 from uqdm.nested.model import NestedModel
 from uqdm.nested.schedule import phase_classes
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 XLA = "XLA_FLAGS"
 CONFIGURATIONS: dict[str, dict[str, str]] = {
@@ -76,7 +77,7 @@ def _outputs(config, parameters, units, classes, step):
 
 def pictures(shared: Path, count: int) -> list[np.ndarray]:
     """val64, then crops of photos_val."""
-    chosen = load_pictures(shared / "data" / "val64.npz")[:count]
+    chosen = load_pictures(shared / "data" / "val64.npz", count=count)
     photographs, rng = load_pictures(shared / "data" / "photos_val"), np.random.default_rng(0)
     while len(chosen) < count:
         photograph = photographs[rng.integers(len(photographs))]
@@ -89,17 +90,14 @@ def states_of(streams: list[bytes], model: NestedModel, batch: int) -> list[str]
     """Digest of the state that each stream decodes to, or what was wrong."""
     digests = []
     for start in range(0, len(streams), batch):
-        decoders = [Decoder(data, model=model) for data in streams[start : start + batch]]
-        results = [""] * len(decoders)
+        receivers = [receiver_of(data, model=model) for data in streams[start : start + batch]]
+        results = [""] * len(receivers)
         while going := [i for i, result in enumerate(results) if not result]:
-            step = decoders[going[0]].step
-            if step < model.steps:
-                model.refer([decoders[i].state for i in going], step)
+            expect_together([receivers[i] for i in going if not receivers[i].ended])
             for i in going:
-                decoders[i].referred()
                 try:
-                    if not decoders[i].advance():
-                        results[i] = hashlib.sha256(decoders[i].state.midpoint.tobytes()).hexdigest()
+                    if not receivers[i].receive():
+                        results[i] = hashlib.sha256(receivers[i].state.midpoint.tobytes()).hexdigest()
                 except StreamError:
                     results[i] = "damaged"
         digests += results
@@ -107,7 +105,7 @@ def states_of(streams: list[bytes], model: NestedModel, batch: int) -> list[str]
 
 
 def plain_states_of(streams: list[bytes], model: NestedModel) -> list[str]:
-    """The same from the decoder that was written from docs/format.md."""
+    """The same from the receiver that was written from docs/format.md."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
     plain_decoder = importlib.import_module("plain_decoder")
     states = (plain_decoder.decode_state(data, dict(model.arrays))[0] for data in streams)

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 import uqdm
 from channel_sim.entropy import Writer
-from uqdm.codec.api import Decoder
+from uqdm.codec.api import receiver_of
 from uqdm.metrics import psnr_db
 from uqdm.nested.model import NestedModel
+from uqdm.nested.preview import earlier_estimate
 from uqdm.pictures import read_picture
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.webp"
 
@@ -31,13 +32,13 @@ def at_ends_of_steps(model: NestedModel, pictures: Sequence[np.ndarray]) -> tupl
     before, after = [], []
     for seed, picture in enumerate(tqdm(pictures)):
         height, width = picture.shape[:2]
-        state = model.begin(height, width, seed, picture)
+        state = model.new_state(height, width, seed, picture)
         for step in range(model.steps):
-            model.refer([state], step)
+            model.expect([state], step)
             state.send(Writer(), step)
-            known = model.picture(state.earlier_estimate(step + 1))[:height, :width]
+            known = model.pixels(earlier_estimate(model, state, step + 1))[:height, :width]
             before.append(psnr_db(picture, known))
-            after.append(psnr_db(picture, state.picture(step + 1)))
+            after.append(psnr_db(picture, model.picture(state, step + 1)))
     return np.reshape(before, (-1, model.steps)), np.reshape(after, (-1, model.steps))
 
 
@@ -64,18 +65,18 @@ def main() -> None:
     parser.add_argument("--model", default="small", help="which model to compare with (small)")
     options = parser.parse_args()
     if options.views:
-        compare(options.model, load_pictures(options.views)[:128])
+        compare(options.model, load_pictures(options.views, count=128))
         return
     width, height = (int(side) for side in options.size.split("x"))
     picture = np.ascontiguousarray(read_picture(PHOTOGRAPH.read_bytes())[100 : 100 + height, 200 : 200 + width])
     data = uqdm.encode(picture)
     start, whole = uqdm.info(data)["header_bytes"], uqdm.decode(data)
-    decoder, quality = Decoder(data[:start]), []
+    receiver, quality = receiver_of(data[:start]), []
     for size in tqdm([*range(start, len(data), options.stride), len(data)]):
-        decoder.feed(data[decoder.file_bytes : size])
-        while decoder.advance():
+        receiver.feed(data[receiver.file_bytes : size])
+        while receiver.receive():
             pass
-        quality.append(psnr_db(picture, decoder.picture()))
+        quality.append(psnr_db(picture, receiver.picture()))
     assert quality[-1] == psnr_db(picture, whole)
     falls = -np.diff(quality)
     print(f"{options.size}: {len(quality)} prefixes of {len(data)} bytes, stride {options.stride}: ", end="")

@@ -16,14 +16,14 @@ import jax
 import numpy as np
 
 import uqdm
-from uqdm.codec.api import Decoder
+from uqdm.codec.api import receiver_of
 from uqdm.diffusion import network as unet
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.metrics import bpp, psnr_db
 from uqdm.nested import network as networks
 from uqdm.nested.model import NestedModel
 from uqdm.pretrained.published_uqdm import read_published
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 TARGETS_DB = (25, 30, 35, 40, 45)
 CUTS = 48
@@ -34,7 +34,10 @@ def open_model(name: str) -> NestedModel | DiffusionModel:
     folder = Path(name)
     if (folder / "checkpoint.pt").is_file():
         return read_published(folder / "checkpoint.pt", folder / "config.json").model(f"published {folder.name}")
-    return uqdm.load_model(name)
+    model = uqdm.load_model(name)
+    if not isinstance(model, NestedModel | DiffusionModel):
+        raise ValueError(f"{name} is a model of another family")
+    return model
 
 
 def count_parameters(model: NestedModel | DiffusionModel) -> int:
@@ -49,13 +52,13 @@ def rates_at_targets(picture: np.ndarray, model: NestedModel | DiffusionModel) -
     """Bits per pixel at which the stream of a picture reaches each target; NaN where it does not."""
     data = uqdm.encode(picture, model=model)
     start = uqdm.info(data)["header_bytes"]
-    decoder, quality = Decoder(data[:start], model=model), []
+    receiver, quality = receiver_of(data[:start], model=model), []
     cuts = np.unique(np.geomspace(start, len(data), CUTS).astype(int))
     for cut in cuts:
-        decoder.feed(data[decoder.file_bytes : cut])
-        while decoder.advance():
+        receiver.feed(data[receiver.file_bytes : cut])
+        while receiver.receive():
             pass
-        quality.append(psnr_db(picture, decoder.picture()))
+        quality.append(psnr_db(picture, receiver.picture()))
     # The first length from which on a target is held.
     best = np.minimum.accumulate(quality[::-1])[::-1]
     rates = [bpp(int(cut), picture) for cut in cuts]
@@ -69,7 +72,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--pictures", type=int, default=24)
     options = parser.parse_args()
-    pictures = load_pictures(options.source)[: options.pictures]
+    pictures = load_pictures(options.source, count=options.pictures)
     print("| model | parameters | " + " | ".join(f"{target} dB" for target in TARGETS_DB) + " |")
     print("|" + "---|" * (2 + len(TARGETS_DB)))
     for name in options.models:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 import uqdm
 from uqdm.evaluation import progressive_points, write_points
 from uqdm.metrics import bd_rate_percent
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 PHOTO_RATES = (0.15, 0.25, 0.5, 1.0, 2.0, 3.0)
 VIEW_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -79,7 +79,7 @@ def main() -> None:
     names = [path.name for path in sorted((data / "photos_val").glob("*.png"))]
     photos = load_pictures(data / "photos_val")
     curves = measure("photos_val", photos, options.out)
-    views = measure("val64", load_pictures(data / "val64.npz")[:128], options.out)
+    views = measure("val64", load_pictures(data / "val64.npz", count=128), options.out)
     table("photos_val, 24 photographs", PHOTO_RATES, curves, baselines(reference / "codecs_photos_val.json"))
     kodak = [curve for name, curve in zip(names, curves, strict=True) if name.startswith("kodak")]
     with (reference / "published_rd.csv").open(newline="") as file:

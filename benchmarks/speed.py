@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--repeat 5]
 
 Prints one line per picture size: medians in milliseconds, and the ratio of the whole to its network evaluations. The
-decoder asks the network once more than the encoder, for the estimate that becomes the picture.
+receiver asks the network once more than the encoder, for the estimate that becomes the picture.
 """
 
 import argparse
@@ -31,7 +31,7 @@ class Times(NamedTuple):
     network: float
     """All evaluations of the network that encoding asks for, alone."""
     estimate: float
-    """The one that a decoder asks for on top, for its picture."""
+    """The one that a receiver asks for on top, for its picture."""
 
     @property
     def encode_ratio(self) -> float:
@@ -58,7 +58,7 @@ def milliseconds(job: Callable[[], object], repeat: int) -> float:
 def measure(picture: np.ndarray, model: NestedModel, repeat: int) -> Times:
     """Times of one picture, uint8 (H, W, 3)."""
     data = uqdm.encode(picture, model=model)
-    state = model.begin(*picture.shape[:2], seed=0)
+    state = model.new_state(*picture.shape[:2], seed=0)
     units, midpoint, shift = (x.reshape(state.grid.shape) for x in (state.units, state.midpoint, state.shift))
     asking = [step for step, about in enumerate(model.schedule.steps) if not about.halving]
 
@@ -86,6 +86,7 @@ def main() -> None:
     )
     for height, width in ((64, 64), (256, 384), (512, 768)):
         model = default_model(height, width)
+        assert isinstance(model, NestedModel), "the models of the package are nested ones"
         times = measure(np.ascontiguousarray(photograph[:height, :width]), model, repeat)
         row = f"{times.encode:10.1f} {times.decode:10.1f} {times.network:11.1f} {times.estimate:12.1f}"
         print(f"{f'{width}x{height}':>9} {row} {times.encode_ratio:10.2f} {times.decode_ratio:10.2f}  {model.name}")

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from channel_sim.channel import Gaussian, Logistic, log_mass
+from channel_sim.channel import Gaussian, Logistic
 from channel_sim.entropy import ProbabilityTable, Reader, Sampler, Writer, quantize_probabilities
 from channel_sim.split_tables import SplitTables
 
@@ -137,8 +137,9 @@ class DensityReference:
 
     def _split(self, index, ends, sign=1):
         center, scale = (np.broadcast_to(part, self.shift.shape)[index] for part in self.density)
-        points = [sign * (end * self.tick + sign * (self.shift[index] - center)) / scale for end in ends]
-        masses = [log_mass(self.density, *np.sort([a, b], axis=0)) for a, b in zip(points, points[1:], strict=False)]
+        psi = type(self.density)(center - self.shift[index], scale)
+        points = [sign * end * self.tick for end in ends]
+        masses = [psi.log_mass(np.minimum(a, b), np.maximum(a, b)) for a, b in zip(points, points[1:], strict=False)]
         shares = np.exp(np.stack(masses, -1) - np.max(masses, axis=0)[:, None])
         return ProbabilityTable(quantize_probabilities(shares)), np.arange(len(index))
 

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.special import expit, ndtr, ndtri
+from scipy.special import expit, ndtri
 
 from channel_sim.candidates import Blocks
 from channel_sim.channel import Categorical, Gaussian
@@ -242,11 +242,5 @@ def _rest(low, high, span, level, shift, ratio) -> np.ndarray:
     """Eq. 2 for the interval (low, high)."""
     low, high = np.maximum(low, span[0]), np.minimum(high, span[1])
     high = np.maximum(low, high)
-    rest = _mass((low - shift) / ratio, (high - shift) / ratio) - level * _mass(low, high)
+    rest = Gaussian(shift, ratio).mass(low, high) - level * Gaussian(0.0, 1.0).mass(low, high)
     return np.maximum(rest, 0)
-
-
-def _mass(low, high) -> np.ndarray:
-    """Standard normal mass of an interval, accurate in both tails."""
-    flip = low > 0
-    return ndtr(np.where(flip, -low, high)) - ndtr(np.where(flip, -high, low))

@@ -17,12 +17,11 @@ so that row 257 (r + 32) + (a + 128) of a table holds everything. Frequencies ar
 computation in double precision happens once, when a model is made. What coding reads is the stored integers.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy.special import log_ndtr
 
+from channel_sim.channel import Gaussian, Logistic
 from channel_sim.entropy import PRECISION, ProbabilityTable, quantize_probabilities
 
 __all__ = ["LOCATION_STEPS", "SCALE_STEPS", "SplitTables"]
@@ -38,20 +37,6 @@ SCALE_CLASSES = 4 * SCALE_STEPS
 _BITS = 16
 
 
-def _log_logistic_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """log of the standard logistic's mass on (low, high), accurate in both tails."""
-    with np.errstate(over="ignore"):
-        return -np.logaddexp(0, -high) - np.logaddexp(0, low) + np.log(-np.expm1(low - high))
-
-
-def _log_normal_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """log of the standard normal mass on (low, high), accurate in both tails, equal for mirror images."""
-    right = low > -high
-    low, high = np.where(right, -high, low), np.where(right, -low, high)
-    upper = log_ndtr(high)
-    return upper + np.log(-np.expm1(log_ndtr(low) - upper))
-
-
 @dataclass(frozen=True, eq=False)
 class SplitTables:
     """The four tables; rows are addressed by `row`."""
@@ -64,23 +49,28 @@ class SplitTables:
     @classmethod
     def logistic(cls) -> "SplitTables":
         """Tables of Eq. 1, computed here (in double precision, with this machine's libm)."""
-        return cls._of(_log_logistic_mass)
+        return cls._of(Logistic)
 
     @classmethod
     def gaussian(cls) -> "SplitTables":
         """The same for the normal density, s being its standard deviation."""
-        return cls._of(_log_normal_mass)
+        return cls._of(Gaussian)
 
     @classmethod
-    def _of(cls, log_mass: Callable) -> "SplitTables":
+    def _of(cls, family: type[Logistic] | type[Gaussian]) -> "SplitTables":
         scale = 2.0 ** (np.arange(-SCALE_CLASSES, SCALE_CLASSES + 1) / SCALE_STEPS)
         location = np.arange(-LOCATION_CLASSES, LOCATION_CLASSES + 1) / LOCATION_STEPS
         scale, location = (grid.reshape(-1) for grid in np.meshgrid(scale, location, indexing="ij"))
 
+        def log_mass(low: float, high: float) -> np.ndarray:
+            """Of psi around its location; mirrored into the left half, so that mirror images give the same integers."""
+            a, b = low - location, high - location
+            right = a > -b
+            return family(0.0, scale).log_mass(np.where(right, -b, a), np.where(right, -a, b))
+
         def table(*ends: float) -> np.ndarray:
-            points = [(end - location) / scale for end in ends]
-            whole = log_mass(points[0], points[-1])
-            parts = [np.exp(log_mass(a, b) - whole) for a, b in zip(points, points[1:], strict=False)]
+            whole = log_mass(ends[0], ends[-1])
+            parts = [np.exp(log_mass(a, b) - whole) for a, b in zip(ends, ends[1:], strict=False)]
             return quantize_probabilities(np.stack(parts, axis=-1), _BITS)
 
         infinity = np.inf

@@ -19,9 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 import uqdm
-from uqdm.codec.api import Decoder
+from uqdm.codec.api import receiver_of, show
 from uqdm.metrics import mean_psnr_db, sliced_wasserstein, wasserstein_distortion
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures
 
 RATES_BPP = (0.25, 0.5, 1.0, 2.0, 4.0)
 REALISM = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -33,10 +33,10 @@ def reconstructions(data: bytes, rate: float, model) -> list[np.ndarray]:
     """A cut stream, decoded with every realism."""
     header = uqdm.info(data)
     size = max(header["header_bytes"], int(rate * header["width"] * header["height"] / 8))
-    decoder = Decoder(data[:size], model=model)
-    while decoder.advance():
+    receiver = receiver_of(data[:size], model=model)
+    while receiver.receive():
         pass
-    return [decoder.reconstruct("denoise", None, 0, realism) for realism in REALISM]
+    return [show(receiver, realism=realism) for realism in REALISM]
 
 
 def measure(pictures: np.ndarray, model) -> list[dict[str, float]]:
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=32)
     parser.add_argument("--model", default="photo")
     options = parser.parse_args()
-    pictures = np.stack(load_pictures(options.source)[: options.pictures])
+    pictures = np.stack(load_pictures(options.source, count=options.pictures))
     rows = measure(pictures, uqdm.load_model(options.model))
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / "tradeoff.csv").open("w", newline="") as file:

@@ -14,15 +14,15 @@ from tqdm import tqdm
 
 from uqdm.nested.model import NestedModel
 from uqdm.nested.preview_weights import fit_preview_weights
-from uqdm.training.data import load_pictures, random_crops
+from uqdm.training.batches import random_crops
+from uqdm.training.dataset import Source, load_pictures
 
 
 def with_fitted_preview_weights(
-    model: NestedModel, sources: Sequence[str], views: int = 256, side: int = 64
+    model: NestedModel, sources: Sequence[str | Source], views: int = 256, side: int = 64
 ) -> NestedModel:
     """The model with weights that were measured on crops of pictures."""
-    pictures = [picture for source in sources for picture in load_pictures(source)]
-    crops = random_crops(pictures, side, views, seed=0, step=0)
+    crops = random_crops(load_pictures(*sources), side, seed=0).batch(views)[0]
     return model.with_preview_weights(fit_preview_weights(model, tqdm(crops, desc="views", mininterval=5)))
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from uqdm import doctor
-from uqdm.codec.api import encode
-from uqdm.codec.loop import Decoder
+from uqdm.codec.api import encode, receiver_of
 from uqdm.library import SHIPPED
 from uqdm.nested.model import NestedModel
 from uqdm.pictures import read_picture, write_picture
@@ -48,13 +47,13 @@ def make_golden(model: NestedModel, folder: Path) -> None:
     facts = {}
     for name, (picture, seed, tau, cut) in golden_cases().items():
         data = encode(picture, tau, model=model, seed=seed)[:cut]
-        decoder = Decoder(data, model=model)
-        while decoder.advance():
+        receiver = receiver_of(data, model=model)
+        while receiver.receive():
             pass
-        state = hashlib.sha256(decoder.state.midpoint.astype("<i4").tobytes()).hexdigest()
-        facts[name] = {"steps": decoder.step, "state": state}
+        state = hashlib.sha256(receiver.state.midpoint.astype("<i4").tobytes()).hexdigest()
+        facts[name] = {"steps": receiver.step, "state": state}
         (folder / f"{name}.uqdm").write_bytes(data)
-        (folder / f"{name}.png").write_bytes(write_picture(decoder.picture(), ".png"))
+        (folder / f"{name}.png").write_bytes(write_picture(receiver.picture(), ".png"))
     (folder / "states.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 

@@ -15,7 +15,7 @@ from ship_model import PHOTOGRAPH, ROOT, golden_cases
 from uqdm import doctor
 from uqdm.codec.api import encode
 from uqdm.library import load_model
-from uqdm.lossless.predicted import Residual, load_residual
+from uqdm.lossless.predicted import PredictedResidual, load_residual
 from uqdm.nested.model import NestedModel
 from uqdm.pictures import read_picture, write_picture
 
@@ -38,7 +38,7 @@ def main() -> None:
     """Ships."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("residual", type=Path)
-    residual = Residual.from_bytes(parser.parse_args().residual.read_bytes())
+    residual = PredictedResidual.from_bytes(parser.parse_args().residual.read_bytes())
     folder = ROOT / "uqdm" / "weights"
     (folder / "residual.npz").write_bytes(residual.to_bytes())
     load_residual.cache_clear()

@@ -14,6 +14,7 @@ PSNR of the final state, and milliseconds that the networks of all steps take pe
 
 import argparse
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -24,11 +25,13 @@ import numpy as np
 import optax
 
 from uqdm.nested import network as networks
-from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale, log_mass
+from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale
 from uqdm.nested.network import NetworkConfig
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.train import Recipe, measure_prior
-from uqdm.training.data import load_pictures, random_crops
+from uqdm.training.batches import Crops
+from uqdm.training.dataset import load_pictures
+from uqdm.training.densities import logistic_log_mass
 from uqdm.transforms.wavelet import analysis
 
 BLOCK, WIDTH, SIDE = 16, 3.0, 64
@@ -49,9 +52,12 @@ class WithLastSplit:
 
     def __call__(self, network, coefficients, step, key):
         terms, view = self._nested.with_view(network, coefficients, step, key)
-        half = log_mass(*(view.standardised(end) for end in (jnp.zeros_like(view.y), view.width)))
-        half = jnp.where(view.y >= 0, half, log_mass(*(view.standardised(e) for e in (-view.width, 0 * view.y))))
-        whole = log_mass(view.standardised(-view.width), view.standardised(view.width))
+        zero, width = jnp.zeros_like(view.y), view.width
+        below, above, whole = (
+            logistic_log_mass(view.standardised(low), view.standardised(high))
+            for low, high in ((-width, zero), (zero, width), (-width, width))
+        )
+        half = jnp.where(view.y >= 0, above, below)
         zero_cells = (jnp.abs(view.y) < view.width) & (step == self.steps)[:, None, None, None]
         split_bits = -jnp.sum(jnp.where(zero_cells, half - whole, 0.0), axis=(1, 2, 3)) / np.log(2)
         # The final state is the regular cell: clip the estimate once more.
@@ -84,7 +90,7 @@ class IndependentDither:
         scale = jnp.clip(2.0**log2_scale, width / 16, width * 16)
         y = coefficients + (jax.random.uniform(then, coefficients.shape) - 0.5) * width
         ends = (jnp.clip((y + side * width / 2 - location) / scale, -60.0, 60.0) for side in (-1, 1))
-        bits = -jnp.sum(jnp.where(sent, log_mass(*ends), 0.0), axis=(1, 2, 3)) / np.log(2)
+        bits = -jnp.sum(jnp.where(sent, logistic_log_mass(*ends), 0.0), axis=(1, 2, 3)) / np.log(2)
         # The final state is reported as it is: X + U.
         guess = jnp.where((step == self.steps)[:, None, None, None], z, shrunk + outputs.estimate * prior.std)
         return StepTerms(bits, jnp.zeros_like(bits), jnp.mean(jnp.square(guess - coefficients), axis=(1, 2, 3)))
@@ -151,9 +157,10 @@ def run(process, config: NetworkConfig, train: list[np.ndarray], test: np.ndarra
         updates, state = optimizer.update(gradients, state, parameters)
         return optax.apply_updates(parameters, updates), state
 
-    for index in range(steps):
-        crops = random_crops(train, SIDE, 28, seed=0, step=index)
-        parameters, state = update(parameters, state, jnp.asarray(crops, jnp.float32), index)
+    with closing(Crops(train, [(SIDE, 28)], seed=0)) as batches:
+        for index in range(steps):
+            (crops,) = batches(index)
+            parameters, state = update(parameters, state, jnp.asarray(crops, jnp.float32), index)
 
     @jax.jit
     def terms_of(step, key):
@@ -196,8 +203,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="where to draw the table")
     options = parser.parse_args()
     *sources, test = options.pictures
-    train = [picture for source in sources for picture in load_pictures(Path(source))]
-    views = np.stack(load_pictures(Path(test))[:64])
+    train = load_pictures(*sources)
+    views = np.stack(load_pictures(test, count=64))
     recipe = Recipe(block=BLOCK, finest_width=WIDTH, crops=((SIDE, 28),), prior_crops=1000)
     prior = measure_prior(train, recipe)
     names = [f"{kind} {what}" for kind in ("nested", "independent dither") for what in ("bpp", "PSNR", "ms")]

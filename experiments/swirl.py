@@ -32,7 +32,7 @@ from matplotlib.patches import Rectangle
 
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.process import NoiseSchedule, Prediction
-from uqdm.nested.loss import log_mass
+from uqdm.training.densities import logistic_log_mass
 
 STEPS = (1, 2, 4, 8, 16)
 FINEST = 2.0**-4
@@ -125,7 +125,7 @@ def nested_bits(steps: int, layers: list, x: jax.Array, key: jax.Array) -> jax.A
 
         def mass(ends, location=location, scale=scale):
             standard = [jnp.clip((end + shift - location) / scale, -60.0, 60.0) for end in ends]
-            return log_mass(*standard)
+            return logistic_log_mass(*standard)
 
         bits.append(jnp.where(member, mass((low, high)) - mass(child), 0.0).sum(-1) / jnp.log(2))
         low, high = child

@@ -27,7 +27,9 @@ from train_photo import validation_set
 
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.train import Recipe, fit, recipe_like
+from uqdm.errors import PictureError
 from uqdm.library import load_model
+from uqdm.training.dataset import open_source
 from uqdm.training.loop import Run
 
 
@@ -41,6 +43,8 @@ class Arguments:
     """tfds:NAME, a folder, or a file of pictures."""
     validate: tuple[str, ...] = ()
     """Folders or files to validate on; of every source the first pictures are used, cut to their centres."""
+    background: str | None = None
+    """A colour to lay transparent pictures on; without it they are refused."""
     start_from: Path | None = None
     """A model file to go on from, for example an imported checkpoint; what it fixes is not taken from the recipe."""
     export: Path | None = None
@@ -72,8 +76,8 @@ def main(arguments: Arguments) -> None:
     side = recipe.side
     model = fit(
         recipe,
-        arguments.source,
-        {Path(source).stem: validation_set(source, 32, side) for source in arguments.validate},
+        open_source(arguments.source, background=arguments.background),
+        {Path(source).stem: validation_set(source, arguments.background, 32, side) for source in arguments.validate},
         arguments.folder,
         start_from=start,
         run=arguments.run,
@@ -86,4 +90,7 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    try:
+        main(tyro.cli(Arguments))
+    except PictureError as error:
+        raise SystemExit(str(error)) from None

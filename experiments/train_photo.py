@@ -15,9 +15,10 @@ import numpy as np
 import tyro
 from fit_preview_weights import with_fitted_preview_weights
 
+from uqdm.errors import PictureError
 from uqdm.nested.model import NestedModel
 from uqdm.nested.train import Recipe, fit
-from uqdm.training.data import load_pictures
+from uqdm.training.dataset import load_pictures, open_source
 from uqdm.training.loop import Run
 
 
@@ -31,6 +32,8 @@ class Arguments:
     """Folders, picture files, .npz or .npy files to train on."""
     validate: tuple[str, ...] = ()
     """The same, to validate on; of every source the first pictures are used, cut to their centres."""
+    background: str | None = None
+    """A colour to lay transparent pictures on; without it they are refused."""
     export: Path | None = None
     """Where the model file goes."""
     name: str = "photo"
@@ -41,9 +44,9 @@ class Arguments:
     recipe: Recipe = field(default_factory=Recipe)
 
 
-def validation_set(source: str, count: int = 16, side: int = 256) -> np.ndarray:
+def validation_set(source: str, background: str | None, count: int = 16, side: int = 256) -> np.ndarray:
     """Centres of the first pictures of a source, all of one size: at most `side`."""
-    pictures = load_pictures(source)[:count]
+    pictures = load_pictures(open_source(source, background=background), count=count)
     side = min(side, *(min(picture.shape[:2]) for picture in pictures))
     centres = []
     for picture in pictures:
@@ -54,22 +57,24 @@ def validation_set(source: str, count: int = 16, side: int = 256) -> np.ndarray:
 
 def main(arguments: Arguments) -> None:
     """Trains and exports."""
+    pictures = [open_source(source, background=arguments.background) for source in arguments.pictures]
     model = fit(
         arguments.recipe,
-        arguments.pictures,
-        {Path(source).stem: validation_set(source) for source in arguments.validate},
+        pictures,
+        {Path(source).stem: validation_set(source, arguments.background) for source in arguments.validate},
         arguments.folder,
         run=arguments.run,
         start_from=NestedModel.from_bytes(arguments.start_from.read_bytes()) if arguments.start_from else None,
         name=arguments.name,
     )
     if arguments.export:
-        model = with_fitted_preview_weights(
-            model, arguments.pictures, side=min(side for side, _ in arguments.recipe.crops)
-        )
+        model = with_fitted_preview_weights(model, pictures, side=min(side for side, _ in arguments.recipe.crops))
         model.save(arguments.export)
         print(f"{arguments.export}: model {model.id[:4].hex()}, {arguments.export.stat().st_size / 2**20:.2f} MiB")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    try:
+        main(tyro.cli(Arguments))
+    except PictureError as error:
+        raise SystemExit(str(error)) from None

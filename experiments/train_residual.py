@@ -11,6 +11,7 @@ again. The defaults are the recipe of the shipped file, 19 minutes on two busy c
 """
 
 import argparse
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,12 +25,14 @@ from train_photo import validation_set
 
 from uqdm.library import load_model
 from uqdm.lossless import pixel_network as network
-from uqdm.lossless.predicted import Residual
+from uqdm.lossless.predicted import PredictedResidual
 from uqdm.nested.model import NestedModel
 from uqdm.nested.network import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.process import TICKS
 from uqdm.nested.schedule import Schedule
-from uqdm.training.data import load_pictures, random_crops
+from uqdm.training.batches import Crops
+from uqdm.training.dataset import load_pictures
+from uqdm.training.densities import logistic_log_mass
 from uqdm.training.loop import Run, train
 from uqdm.training.state import TrainState, first_state, next_state
 from uqdm.transforms.wavelet import analysis, synthesis, unpack
@@ -83,8 +86,7 @@ def pixel_bits(error, log2_scale):
     """Code length under the discretised logistic density; scales below 1/16 are not in the tables."""
     limited = jnp.clip(log2_scale, -4.0, 6.0)
     scale = 2.0 ** (log2_scale + jax.lax.stop_gradient(limited - log2_scale))
-    low, high = (jnp.abs(error) - 0.5) / scale, (jnp.abs(error) + 0.5) / scale
-    log_mass = -jax.nn.softplus(-high) - jax.nn.softplus(low) + jnp.log(-jnp.expm1(low - high))
+    log_mass = logistic_log_mass((jnp.abs(error) - 0.5) / scale, (jnp.abs(error) + 0.5) / scale)
     return -log_mass / np.float32(np.log(2))
 
 
@@ -150,7 +152,7 @@ class Trainer:
 def main() -> None:
     """Trains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="+", help="folders, files or npz (uqdm.training.data.load_pictures)")
+    parser.add_argument("pictures", nargs="+", help="folders, files or npz (uqdm.training.dataset)")
     parser.add_argument("--validate", nargs="*", default=(), help="the same, of which centres are validated on")
     parser.add_argument("--folder", type=Path, required=True, help="checkpoints and logs go here")
     parser.add_argument("--out", type=Path, required=True, help="where the residual's file goes")
@@ -168,17 +170,19 @@ def main() -> None:
     rate = optax.join_schedules(cycles, [steps * (i + 1) for i in range(len(cycles) - 1)])
     optimizer = optax.chain(optax.clip_by_global_norm(0.3), optax.adam(rate, b2=0.98))
     trainer = Trainer(schedule=schedule, stop_width=options.stop_width, width=options.width, optimizer=optimizer)
-    pictures = [picture for source in options.pictures for picture in load_pictures(source)]
+    pictures = load_pictures(*options.pictures)
     shape = (options.batch, SIDE // schedule.block, SIDE // schedule.block, schedule.channels)
 
-    def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
-        shift = np.random.default_rng([1, step]).integers(-TICKS // 2, TICKS // 2, shape)
-        return random_crops(pictures, SIDE, options.batch, seed=0, step=step), shift.astype(np.float32)
-
-    validation = {Path(source).stem: validation_set(source, 32, SIDE) for source in options.validate}
+    validation = {Path(source).stem: validation_set(source, None, 32, SIDE) for source in options.validate}
     run = Run(checkpoint_every=200, validate_every=200)
-    state = train(trainer, batches, validation, options.folder, steps=steps * len(cycles), run=run)
-    residual = Residual.from_networks(state.parameters, stop_width=options.stop_width)
+    with closing(Crops(pictures, [(SIDE, options.batch)], seed=0)) as crops:
+
+        def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
+            shift = np.random.default_rng([1, step]).integers(-TICKS // 2, TICKS // 2, shape)
+            return crops(step)[0], shift.astype(np.float32)
+
+        state = train(trainer, batches, validation, options.folder, steps=steps * len(cycles), run=run)
+    residual = PredictedResidual.from_networks(state.parameters, stop_width=options.stop_width)
     options.out.write_bytes(residual.to_bytes())
     print(f"residual {residual.id[:4].hex()}, {len(residual.to_bytes()) / 2**20:.2f} MiB in {options.out}")
 

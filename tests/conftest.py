@@ -11,6 +11,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# Programmes are compiled once: processes of one run share them, and so do runs of one checkout.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / "build" / "jax")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

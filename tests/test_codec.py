@@ -4,9 +4,10 @@ import pytest
 from pictures import make_picture
 
 import uqdm
-from uqdm.codec.api import Decoder, encode_with_costs
+from uqdm.codec.api import encode_with_costs, receiver_of
 from uqdm.contract import steps_until
 from uqdm.metrics import psnr_db
+from uqdm.reconstruction import Sample
 
 SIZES = [(1, 1), (1, 9), (8, 8), (17, 5), (48, 40)]
 
@@ -44,15 +45,15 @@ def test_every_prefix_is_a_picture_and_more_bytes_never_hurt(tiny_model):
 def test_a_step_is_determined_at_the_byte_that_the_encoder_names(tiny_model):
     picture = make_picture(40, 32)
     data, costs = encode_with_costs(picture, model=tiny_model)
-    decoder = Decoder(data[: costs[0].file_bytes], model=tiny_model)
+    receiver = receiver_of(data[: costs[0].file_bytes], model=tiny_model)
     for step, (before, cost) in enumerate(zip(costs, costs[1:], strict=False), start=1):
         if cost.file_bytes - 3 > before.file_bytes:
-            decoder.feed(data[decoder.file_bytes : cost.file_bytes - 3])  # a check value may take two bytes
-            assert not decoder.advance()
-        decoder.feed(data[decoder.file_bytes : cost.file_bytes])
-        assert decoder.advance()
-        assert decoder.step == step
-        assert decoder.needed_bytes == cost.file_bytes
+            receiver.feed(data[receiver.file_bytes : cost.file_bytes - 3])  # a check value may take two bytes
+            assert not receiver.receive()
+        receiver.feed(data[receiver.file_bytes : cost.file_bytes])
+        assert receiver.receive()
+        assert receiver.step == step
+        assert receiver.needed_bytes == cost.file_bytes
 
 
 def test_previews_are_the_pictures_of_whole_steps(tiny_model):
@@ -234,8 +235,8 @@ def test_ten_thousand_mutated_streams(tiny_model):
 def test_realism_mixes_the_mean_and_a_draw(tiny_model, realism):
     picture = make_picture(24, 32)
     prefix = uqdm.encode(picture, model=tiny_model)[:200]
-    mean, draw = (uqdm.decode(prefix, model=tiny_model, method=method, seed=3) for method in ("denoise", "sample"))
-    mixed = uqdm.decode(prefix, model=tiny_model, realism=realism, seed=3)
+    mean, draw = (uqdm.decode(prefix, model=tiny_model, reconstruction=way) for way in ("denoise", Sample(seed=3)))
+    mixed = uqdm.decode(prefix, model=tiny_model, reconstruction=Sample(seed=3), realism=realism)
     between = (1 - realism) * mean.astype(float) + realism * draw.astype(float)
     np.testing.assert_allclose(mixed, between, atol=0.5)
     assert (mean != draw).any()

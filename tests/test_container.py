@@ -76,10 +76,10 @@ def test_impossible_seeds_are_refused(seed, match):
         container.unpack(body + binascii.crc_hqx(body, 0xFFFF).to_bytes(2, "big"))
 
 
-def test_describe_tells_truncated_from_complete():
+def test_info_tells_truncated_from_complete():
     packed = container.pack(HEADER._replace(payload_bytes=10))
-    assert container.describe(packed + bytes(10))["complete"]
-    facts = container.describe(packed + bytes(9))
+    assert container.info(packed + bytes(10))["complete"]
+    facts = container.info(packed + bytes(9))
     assert not facts["complete"]
     assert facts["complete_bytes"] == facts["file_bytes"] + 1
     assert facts["bpp"] == pytest.approx(8 * (len(packed) + 9) / (768 * 512))

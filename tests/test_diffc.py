@@ -8,11 +8,13 @@ from pictures import make_picture
 
 import uqdm
 from channel_sim import GaussianChannel
-from uqdm.codec.api import Decoder, encode_with_costs
+from uqdm.codec.api import encode_with_costs, receiver_of
 from uqdm.contract import Model
 from uqdm.diffusion.predictor import PredictorModel
-from uqdm.diffusion.source import Latents, Pixels
 from uqdm.metrics import psnr_db
+from uqdm.reconstruction import Ancestral, Denoise, Flow
+from uqdm.transforms.latents import Latents
+from uqdm.transforms.pixels import Pixels
 
 VARIANCE = 1 / 16
 GAMMAS = tuple(np.linspace(5.0, -5.0, 11).tolist())
@@ -69,14 +71,14 @@ def test_the_last_state_has_the_forward_process_law(model):
     noise = []
     for seed in range(4):
         picture = gaussian_picture(seed)
-        decoder = Decoder(uqdm.encode(picture, model=model, seed=seed), model=model)
-        while decoder.advance():
+        receiver = receiver_of(uqdm.encode(picture, model=model, seed=seed), model=model)
+        while receiver.receive():
             pass
-        assert decoder.state.agrees_with(picture, model.steps)
-        assert not decoder.state.agrees_with(255 - picture, model.steps)
+        assert receiver.state.agrees_with(picture, model.steps)
+        assert not receiver.state.agrees_with(255 - picture, model.steps)
         x = Pixels().values(picture)
         alpha, sigma = 1 / (1 + np.exp(-5.0)) ** 0.5, 1 / (1 + np.exp(5.0)) ** 0.5
-        noise.append((decoder.state.z - alpha * x) / sigma)
+        noise.append((receiver.state.z - alpha * x) / sigma)
     noise = np.stack(noise)
     assert abs(noise.mean()) < 4 / noise.size**0.5
     assert noise.std() == pytest.approx(1.0, abs=4 / (2 * noise.size) ** 0.5 + 0.01)
@@ -109,12 +111,14 @@ def test_what_is_missing_is_drawn_or_follows_the_flow(model, method):
     assert (GAMMAS[8], GAMMAS[-1]) == (-3.0, -5.0)
     variance = {"denoise": q / (1 + q), method: q_0 / (1 + q_0)}
     covariance = {"denoise": q / (1 + q), "ancestral": q / (1 + q), "flow": np.prod(list(variance.values())) ** 0.5}
-    pictures = {name: uqdm.decode(prefix, model=model, method=name, remaining_steps=20) for name in variance}
+    ways = {"denoise": Denoise(), "ancestral": Ancestral(remaining_steps=20), "flow": Flow(remaining_steps=20)}
+    pictures = {name: uqdm.decode(prefix, model=model, reconstruction=ways[name]) for name in variance}
     for name, shown in pictures.items():
         error = 128**2 * VARIANCE * (1 + variance[name] - 2 * covariance[name])
         assert psnr_db(picture, shown) == pytest.approx(10 * np.log10(255**2 / error), abs=0.3)
         assert Pixels().values(shown).var() == pytest.approx(VARIANCE * variance[name], rel=0.1)
-    again = uqdm.decode(prefix, model=model, method=method, remaining_steps=20, seed=1)
+    other = ways[method] if method == "flow" else Ancestral(remaining_steps=20, seed=1)
+    again = uqdm.decode(prefix, model=model, reconstruction=other)
     assert (again == pictures[method]).all() == (method == "flow")
 
 

@@ -20,7 +20,8 @@ from uqdm.diffusion import train as training
 from uqdm.diffusion.loss import DiffusionLoss
 from uqdm.diffusion.network import UNetConfig
 from uqdm.diffusion.train import Recipe, Trainer
-from uqdm.training.dataset import Batches, open_source
+from uqdm.training.batches import Batches
+from uqdm.training.dataset import open_source
 from uqdm.training.loop import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,33 +132,6 @@ def test_the_gaussian_cost_is_the_divergence_of_its_steps():
     np.testing.assert_allclose(diffusion.gaussian_kl_bits(target, target), 0.0, atol=1e-6)
     shifted = diffusion.Moments(jnp.asarray(target.mean) + target.std, target.std)
     np.testing.assert_allclose(diffusion.gaussian_kl_bits(target, shifted), 0.5 / np.log(2), rtol=1e-5)
-
-
-def test_batches_depend_on_the_step_only(archive, tmp_path):
-    source = open_source(archive)
-    batches = Batches(source, side=16, batch=8, seed=3)
-    expected = [batches(step) for step in range(5)]
-    assert expected[0].shape == (8, 16, 16, 3)
-    later = Batches(source, side=16, batch=8, seed=3)
-    np.testing.assert_array_equal(later(4), expected[4])
-    halves = [Batches(source, side=16, batch=8, seed=3, part=(i, 2))(4) for i in range(2)]
-    np.testing.assert_array_equal(np.concatenate(halves), expected[4])
-    with pytest.raises(ValueError, match="shared evenly"):
-        Batches(source, side=16, batch=8, seed=3, part=(0, 3))
-
-
-def test_official_archives_and_folders_are_read(tmp_path):
-    pictures = np.stack([make_picture(8, 8, seed=i) for i in range(5)])
-    flat = pictures.transpose(0, 3, 1, 2).reshape(5, -1)
-    for i, part in enumerate((flat[:3], flat[3:])):
-        np.savez(tmp_path / f"train_data_batch_{i + 1}.npz", data=part, labels=np.zeros(len(part), np.int64))
-    source = open_source(str(tmp_path))
-    np.testing.assert_array_equal(np.stack([source[i] for i in range(5)]), pictures)
-    with pytest.raises(ValueError, match="no pictures"):
-        open_source(str(tmp_path / "nowhere"))
-    np.savez(tmp_path / "wrong.npz", labels=np.zeros(3))
-    with pytest.raises(ValueError, match="no uint8 array"):
-        open_source(str(tmp_path / "wrong.npz"))
 
 
 def command(archive: str, folder: Path, *more: str) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from pictures import make_picture
 
 import uqdm
-from uqdm.codec.api import Decoder, encode_with_costs
+from uqdm.codec.api import encode_with_costs, receiver_of
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.model import DiffusionModel
@@ -65,15 +65,15 @@ def test_after_all_steps_a_value_costs_its_share_of_the_support():
 def test_every_prefix_of_the_residual_shows_what_is_determined(model):
     picture = make_picture(12, 12)
     data, costs = encode_with_costs(picture, lossless=True, model=model)
-    decoder = Decoder(data[: costs[-5].file_bytes], model=model)
+    receiver = receiver_of(data[: costs[-5].file_bytes], model=model)
     determined = []
     for size in range(costs[-5].file_bytes, len(data) + 1):
-        decoder.feed(data[decoder.file_bytes : size])
-        while decoder.advance():
+        receiver.feed(data[receiver.file_bytes : size])
+        while receiver.receive():
             pass
-        shown = decoder.picture()
-        if decoder.pixels is not None:
-            known = decoder.pixels.determined
+        shown = receiver.picture()
+        if receiver.state.pixels is not None:
+            known = receiver.state.pixels.determined
             np.testing.assert_array_equal(shown[known], picture[known])
             determined.append(known.mean())
     assert sorted(determined) == determined
@@ -99,7 +99,7 @@ def test_damage_in_the_residual_is_reported(model):
 
 
 def test_the_gaussian_process_has_no_residual():
-    with pytest.raises(ValueError, match="nested or the uniform process"):
+    with pytest.raises(ValueError, match="families nested, uniform, this one is gaussian"):
         uqdm.encode(make_picture(4, 4), lossless=True, model=uniform_model(process="gaussian"))
 
 

@@ -11,6 +11,7 @@ from pictures import make_picture
 
 from uqdm.cli import main
 from uqdm.codec.api import decode, encode_with_costs, previews
+from uqdm.codec.rate_control import pictures_at
 from uqdm.evaluation import (
     Plan,
     Point,
@@ -24,7 +25,6 @@ from uqdm.evaluation import (
     write_points,
     write_tables,
 )
-from uqdm.evaluation.points import pictures_at
 from uqdm.library import load_model
 from uqdm.metrics import psnr_db
 from uqdm.pictures import write_picture

@@ -133,7 +133,7 @@ def test_batches_strips_and_compilation_change_nothing(tiny_model, states, monke
         np.testing.assert_array_equal(eager[i], expected[i][:2])
     tall = np.concatenate(list(states), axis=0)[None]
     whole = tiny_model.reference(tall, step)[:2]
-    monkeypatch.setattr("uqdm.nested.model._STRIP_CELLS", 40)
+    monkeypatch.setattr("uqdm.nested.model.STRIP_CELLS", 40)
     for a, b in zip(tiny_model.reference(tall, step)[:2], whole, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import uqdm
-from uqdm.codec.loop import Decoder
+from uqdm.codec.api import receiver_of
 from uqdm.library import SHIPPED
 from uqdm.lossless.predicted import load_residual
 from uqdm.pictures import read_picture
@@ -25,14 +25,14 @@ def test_there_are_golden_streams_of_shipped_models(name):
 @pytest.mark.parametrize(("folder", "name"), CASES, ids=lambda value: getattr(value, "name", value))
 def test_golden_streams_decode_to_their_states(folder, name):
     expected = json.loads((folder / "states.json").read_text())[name]
-    decoder = Decoder((folder / f"{name}.uqdm").read_bytes())
-    while decoder.advance():
+    receiver = receiver_of((folder / f"{name}.uqdm").read_bytes())
+    while receiver.receive():
         pass
-    assert decoder.step == expected["steps"]
-    assert hashlib.sha256(decoder.state.midpoint.astype("<i4").tobytes()).hexdigest() == expected["state"]
+    assert receiver.step == expected["steps"]
+    assert hashlib.sha256(receiver.state.midpoint.astype("<i4").tobytes()).hexdigest() == expected["state"]
     # How a picture is made of a state may be rounded differently elsewhere.
     stored = read_picture((folder / f"{name}.png").read_bytes())
-    assert np.abs(decoder.picture().astype(int) - stored.astype(int)).max() <= 1
+    assert np.abs(receiver.picture().astype(int) - stored.astype(int)).max() <= 1
 
 
 LOSSLESS = sorted((Path(__file__).parent / "golden_lossless").glob("*/*.uqdm"))

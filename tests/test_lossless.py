@@ -8,13 +8,11 @@ from pictures import make_picture
 from test_exactness import inexact
 
 import uqdm
-from uqdm.codec.api import encode_with_costs
-from uqdm.codec.loop import Decoder, check_against
+from uqdm.codec.api import check_against, encode_with_costs, receiver_of
 from uqdm.exact.convolution import CONVOLUTIONS
 from uqdm.lossless import pixel_network
-from uqdm.lossless.predicted import PixelState, Residual, load_residual, predict_pixels
+from uqdm.lossless.predicted import PredictedPixels, PredictedResidual, load_residual, predict_pixels
 from uqdm.metrics import psnr_db
-from uqdm.nested.state import NestedState
 from uqdm.transforms.wavelet import synthesis
 
 FULL = ("pixel", "small", "odd", "square", "noise", "black", "two colours")
@@ -66,16 +64,16 @@ def test_files_are_as_long_as_the_model_says(tiny_model):
 def test_every_prefix_of_the_residual_shows_what_is_determined_and_never_gets_worse(tiny_model):
     picture = make_picture(16, 16)
     data, costs = encode_with_costs(picture, lossless=True, model=tiny_model)
-    decoder = Decoder(data[: costs[-5].file_bytes], model=tiny_model)
+    receiver = receiver_of(data[: costs[-5].file_bytes], model=tiny_model)
     quality, determined = [], []
     for size in range(costs[-5].file_bytes, len(data) + 1):
-        decoder.feed(data[decoder.file_bytes : size])
-        while decoder.advance():
+        receiver.feed(data[receiver.file_bytes : size])
+        while receiver.receive():
             pass
-        shown = decoder.picture()
+        shown = receiver.picture()
         quality.append(psnr_db(picture, shown))
-        if decoder.pixels is not None:
-            known = decoder.pixels.determined
+        if receiver.state.pixels is not None:
+            known = receiver.state.pixels.determined
             np.testing.assert_array_equal(shown[known], picture[known])
             determined.append(known.mean())
             if size % 64 == 0:
@@ -84,7 +82,7 @@ def test_every_prefix_of_the_residual_shows_what_is_determined_and_never_gets_wo
     assert quality[-1] == np.inf
     assert sorted(determined) == determined
     assert len(set(determined)) > 30
-    assert decoder.step == decoder.header.total_steps
+    assert receiver.step == receiver.header.total_steps
 
 
 def test_previews_go_on_through_the_residual(tiny_model):
@@ -140,7 +138,7 @@ def test_a_check_against_another_picture_fails(tiny_model):
     data = uqdm.encode(picture, 1.0, lossless=True, model=tiny_model)
     other = np.array(picture)
     other[3, 4, 1] ^= 1
-    with pytest.raises(uqdm.DamagedStreamError, match="pixel"):
+    with pytest.raises(uqdm.DamagedStreamError, match="another picture"):
         check_against(data, other, model=tiny_model)
 
 
@@ -217,19 +215,23 @@ def test_networks_that_could_overflow_are_refused():
     ):
         wrong = arrays | {name: np.full_like(arrays[name], value)}
         with pytest.raises(ValueError, match="not exact"):
-            Residual.from_bytes(Residual(arrays=wrong).to_bytes())
+            PredictedResidual.from_bytes(PredictedResidual(arrays=wrong).to_bytes())
     with pytest.raises(ValueError, match="not a model file"):
-        Residual.from_bytes(b"nothing")
+        PredictedResidual.from_bytes(b"nothing")
     del arrays["table"]
     with pytest.raises(ValueError, match="lacks table"):
-        Residual.from_bytes(Residual(arrays=arrays).to_bytes())
+        PredictedResidual.from_bytes(PredictedResidual(arrays=arrays).to_bytes())
 
 
 def test_large_pictures_are_evaluated_in_strips(tiny_model, monkeypatch):
     states = []
     for cells in (2**16, 16):
         monkeypatch.setattr("uqdm.lossless.predicted._STRIP_QUADS", cells)
-        state = PixelState(load_residual(), NestedState(tiny_model, 200, 16, 0), 200, 16)
+        state = PredictedPixels(load_residual(), tiny_model, tiny_model.new_state(200, 16, 0))
         states.append(state._outputs(0))
     for a, b in zip(*states, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_residual_has_no_name():
+    assert load_residual().name == ""

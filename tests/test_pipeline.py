@@ -179,15 +179,15 @@ def test_a_pipeline_folder_is_a_codec_on_the_command_line(folders, kind, tmp_pat
 @quiet
 @pytest.mark.parametrize("kind", ["latents", "flow"])
 def test_the_state_of_a_latent_model_ends_at_the_latent(folders, kind):
-    from uqdm.codec.api import Decoder
+    from uqdm.codec.api import receiver_of
 
     picture, model = make_picture(16, 16), load_pipeline(folders[kind])
-    decoder = Decoder(uqdm.encode(picture, model=model), model=model)
-    while decoder.advance():
+    receiver = receiver_of(uqdm.encode(picture, model=model), model=model)
+    while receiver.receive():
         pass
-    x = model.source.values(picture)
+    x = model.course.source.values(picture)
     assert x.shape == (8, 8, 4)
-    noise = (decoder.state.z - float(diffusion.alpha(-3.0)) * x) / float(diffusion.sigma(-3.0))
+    noise = (receiver.state.z - float(diffusion.alpha(-3.0)) * x) / float(diffusion.sigma(-3.0))
     assert abs(noise.mean()) < 4 / 16
     assert noise.std() == pytest.approx(1.0, abs=4 / 512**0.5)
 

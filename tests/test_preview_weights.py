@@ -7,9 +7,10 @@ import pytest
 from pictures import make_picture
 
 import uqdm
-from uqdm.codec.loop import Decoder
+from uqdm.codec.api import receiver_of
 from uqdm.library import SHIPPED
 from uqdm.metrics import psnr_db
+from uqdm.nested.preview import earlier_estimate
 from uqdm.nested.preview_weights import fit_preview_weights
 from uqdm.pictures import read_picture
 
@@ -56,21 +57,21 @@ def test_pictures_do_not_depend_on_what_was_shown_before(fitted, views):
     data = uqdm.encode(views[1], model=fitted)
     one_by_one = [preview.picture for preview in uqdm.previews(data, model=fitted)]
     for steps, expected in enumerate(one_by_one):
-        decoder = Decoder(data, model=fitted)
+        receiver = receiver_of(data, model=fitted)
         for _ in range(steps):
-            decoder.advance()
-        np.testing.assert_array_equal(decoder.picture(), expected)
+            receiver.receive()
+        np.testing.assert_array_equal(receiver.picture(), expected)
 
 
 def test_a_fresh_estimate_is_faded_in(tiny_model, views):
     """With no trust at all, the last byte of a step changes what it sent, and nothing else."""
     doubtful = tiny_model.with_preview_weights(np.zeros(tiny_model.steps + 1))
     data = uqdm.encode(views[2], model=doubtful)
-    trusting, doubting = Decoder(data, model=tiny_model), Decoder(data, model=doubtful)
+    trusting, doubting = receiver_of(data, model=tiny_model), receiver_of(data, model=doubtful)
     for _ in range(3):
-        trusting.advance()
-        doubting.advance()
-    expected = doubtful.picture(doubting.state.earlier_estimate(3))[:24, :32]
+        trusting.receive()
+        doubting.receive()
+    expected = doubtful.pixels(earlier_estimate(doubtful, doubting.state, 3))[:24, :32]
     np.testing.assert_array_equal(doubting.picture(), expected)
     assert (trusting.picture() != doubting.picture()).any()
 
@@ -94,11 +95,11 @@ def test_no_byte_of_a_shipped_models_stream_makes_a_preview_worse(name):
     picture = np.ascontiguousarray(read_picture(photograph.read_bytes())[100:164, 200:264])
     data = uqdm.encode(picture, model=uqdm.load_model(name))
     start, quality = uqdm.info(data)["header_bytes"], []
-    decoder = Decoder(data[:start])
+    receiver = receiver_of(data[:start])
     for size in range(start, len(data) + 1):
-        decoder.feed(data[decoder.file_bytes : size])
-        while decoder.advance():
+        receiver.feed(data[receiver.file_bytes : size])
+        while receiver.receive():
             pass
-        quality.append(psnr_db(picture, decoder.picture()))
+        quality.append(psnr_db(picture, receiver.picture()))
     assert quality[-1] == psnr_db(picture, uqdm.decode(data))
     assert np.diff(quality).min() > -0.1

@@ -9,13 +9,15 @@ import pytest
 from pictures import make_picture
 
 import uqdm
-from uqdm.codec.api import Decoder, encode_with_costs
+from uqdm.codec.api import encode_with_costs, receiver_of
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.process import Moments, Prediction
 from uqdm.metrics import psnr_db
 from uqdm.pretrained.published_uqdm import read_checkpoint, read_published
+from uqdm.reconstruction import Ancestral, Flow, Sample
+from uqdm.transforms.pixels import pixels_of, values_of
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,7 @@ def test_closed_forms_are_the_published_ones(golden, step):
 
     z, gammas = jnp.asarray(stored("z_t")), (float(stored("gamma_t")), float(stored("gamma_s")))
     prediction = Prediction(jnp.asarray(stored("eps_hat")), jnp.asarray(stored("pred_scale_factors")))
-    target = diffusion.posterior(z, diffusion.values_of(golden["x_raw"]), *gammas)
+    target = diffusion.posterior(z, values_of(golden["x_raw"]), *gammas)
     reference = diffusion.reference(z, prediction, *gammas)
     same(target.mean, "q_loc")
     same(target.std, "q_scale")
@@ -99,7 +101,7 @@ def test_closed_forms_are_the_published_ones(golden, step):
     same(prediction.denoised(z, gammas[0]), "x_hat_clipped", 2e-5)
     same(diffusion.flow(z, prediction.denoised(z, gammas[0], clip=False), *gammas), "flow_loc")
     # A value in the middle between two pixels may round either way.
-    differing = np.asarray(diffusion.pixels_of(prediction.denoised(z, gammas[0]))) != stored("recon_denoise")
+    differing = np.asarray(pixels_of(prediction.denoised(z, gammas[0]))) != stored("recon_denoise")
     assert differing.mean() < 3e-4
 
 
@@ -128,7 +130,7 @@ def test_the_observation_model_is_the_published_one(golden):
     np.testing.assert_allclose(chosen, golden["log_probs_x_z0"], atol=1e-4)
     np.testing.assert_allclose(-chosen.sum((1, 2, 3)), golden["loss_recon_nats"], rtol=1e-5)
     alpha = diffusion.alpha(float(golden["gamma_all"][-1]))
-    np.testing.assert_array_equal(diffusion.pixels_of(golden["z_0"] / alpha), golden["argmax_z0"])
+    np.testing.assert_array_equal(pixels_of(golden["z_0"] / alpha), golden["argmax_z0"])
 
 
 def test_a_published_model_makes_files_of_which_any_prefix_decodes(model, folder):
@@ -171,14 +173,14 @@ def folding_model():
 def test_any_size_comes_back_as_it_was_sent(folding_model, height, width):
     picture = make_picture(height, width)
     data = uqdm.encode(picture, model=folding_model)
-    decoder = Decoder(data, model=folding_model)
-    while decoder.advance():
+    receiver = receiver_of(data, model=folding_model)
+    while receiver.receive():
         pass
-    assert decoder.step == 5
+    assert receiver.step == 5
     # gamma_0 = -9: noise of 1.4 pixel values.
-    assert psnr_db(picture, decoder.picture()) > 41
-    assert decoder.state.agrees_with(picture, 5)
-    assert not decoder.state.agrees_with(255 - picture, 5)
+    assert psnr_db(picture, receiver.picture()) > 41
+    assert receiver.state.agrees_with(picture, 5)
+    assert not receiver.state.agrees_with(255 - picture, 5)
 
 
 def test_a_diffusion_model_file_brings_back_the_same_model(folding_model, tmp_path):
@@ -240,24 +242,26 @@ def test_reverse_processes_continue_where_the_stream_ends(model, folder, golden,
     data, costs = encode_with_costs(picture, model=model)
     prefix = data[: costs[2].file_bytes]
     denoised = psnr_db(picture, uqdm.decode(prefix, model=model))
-    continued = uqdm.decode(prefix, model=model, method=method)
+    continued = uqdm.decode(prefix, model=model, reconstruction=method)
     # A draw has about twice the error of the mean; the flow's end is near the mean (official figures: 26.5 and 30.2 dB
     # beside 30.2).
     assert denoised - (5.0 if method == "ancestral" else 1.0) < psnr_db(picture, continued) < denoised + 0.3
-    again = uqdm.decode(prefix, model=model, method=method, seed=1)
+    again = uqdm.decode(prefix, model=model, reconstruction=Ancestral(seed=1) if method == "ancestral" else Flow())
     assert (continued == again).all() == (method == "flow")
-    one_step = uqdm.decode(prefix, model=model, method=method, remaining_steps=1)
+    way = Ancestral if method == "ancestral" else Flow
+    one_step = uqdm.decode(prefix, model=model, reconstruction=way(remaining_steps=1))
     assert one_step.shape == picture.shape
 
 
 def test_the_flow_is_the_published_one(raw, golden):
     """From the published z before step 2 to the picture."""
     gammas = raw.noise.gammas(4)
-    state = raw.model("raw").begin(64, 64, 0)
+    model = raw.model("raw")
+    state = model.new_state(64, 64, 0)
     differing = []
     for i in range(2):
         state.z = golden["s2_z_t"][i]
-        shown = state.reconstruct(2, "flow", None, 0)
+        shown = Flow().show(model, state, 2)
         differing.append(np.abs(shown.astype(int) - golden["flow_recon_from_s2"][i].astype(int)))
     assert len(gammas) == 5
     assert np.max(differing) <= 1
@@ -267,9 +271,9 @@ def test_the_flow_is_the_published_one(raw, golden):
 def test_an_unknown_method_is_refused(model, tiny_model):
     data = uqdm.encode(make_picture(8, 8), 1.0, model=tiny_model)
     with pytest.raises(ValueError, match="must be one of denoise, sample for this model, got 'flow'"):
-        uqdm.decode(data, model=tiny_model, method="flow")
+        uqdm.decode(data, model=tiny_model, reconstruction="flow")
     with pytest.raises(ValueError, match="at least 1"):
-        uqdm.decode(data, model=tiny_model, method="sample", remaining_steps=0)
+        uqdm.decode(data, model=tiny_model, reconstruction=Sample(remaining_steps=0))
 
 
 def test_the_nested_process_draws_what_is_missing(tiny_model):
@@ -277,11 +281,11 @@ def test_the_nested_process_draws_what_is_missing(tiny_model):
     data = uqdm.encode(picture, model=tiny_model)
     whole = uqdm.decode(data, model=tiny_model)
     prefix = data[: len(data) // 3]
-    draws = [uqdm.decode(prefix, model=tiny_model, method="sample", seed=seed) for seed in (0, 0, 1)]
+    draws = [uqdm.decode(prefix, model=tiny_model, reconstruction=Sample(seed=seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert (draws[0] != draws[2]).any()
-    np.testing.assert_array_equal(uqdm.decode(data, model=tiny_model, method="sample"), whole)
-    few = uqdm.decode(prefix, model=tiny_model, method="sample", remaining_steps=1)
+    np.testing.assert_array_equal(uqdm.decode(data, model=tiny_model, reconstruction="sample"), whole)
+    few = uqdm.decode(prefix, model=tiny_model, reconstruction=Sample(remaining_steps=1))
     assert psnr_db(picture, few) > 10
 
 
@@ -289,15 +293,15 @@ def test_draws_respect_what_is_known_already(tiny_model):
     """The cells that a cut stream determines contain the drawn ones."""
     picture = make_picture(24, 16)
     data = uqdm.encode(picture, model=tiny_model)
-    decoder = Decoder(data[: len(data) // 3], model=tiny_model)
-    while decoder.advance():
+    receiver = receiver_of(data[: len(data) // 3], model=tiny_model)
+    while receiver.receive():
         pass
-    members, cells = decoder.state._known
-    branch = decoder.state._branch()
+    members, cells = receiver.state.known
+    branch = receiver.state.branch()
     from channel_sim.entropy import Sampler
 
-    tiny_model.refer([branch], decoder.step)
-    assert branch.receive(Sampler(np.random.default_rng(0)), decoder.step)
+    tiny_model.expect([branch], receiver.step)
+    branch.draw(Sampler(np.random.default_rng(0)), receiver.step)
     drawn, known = branch.midpoint[members] / 2, cells.sign != 0
     inside = (cells.low <= cells.sign * drawn) & (cells.sign * drawn < cells.high)
     assert known.any()
@@ -332,11 +336,11 @@ def test_the_gaussian_process_is_sent_by_simulating_gaussian_channels(tmp_path):
         assert cost.file_bytes <= 1.003 * cost.ideal_bits / 8 + 24
     cut = uqdm.decode(data[: (costs[2].file_bytes + costs[3].file_bytes) // 2], model=model)
     assert psnr_db(picture, cut) == pytest.approx(quality[2])
-    decoder = Decoder(data, model=model)
-    while decoder.advance():
+    receiver = receiver_of(data, model=model)
+    while receiver.receive():
         pass
     gamma = model.gammas[-1]
-    noise = (decoder.state.z - diffusion.alpha(gamma) * diffusion.values_of(picture)) / diffusion.sigma(gamma)
+    noise = (receiver.state.z - diffusion.alpha(gamma) * values_of(picture)) / diffusion.sigma(gamma)
     assert abs(float(noise.mean())) < 4 / noise.size**0.5
     assert float(noise.std()) == pytest.approx(1.0, abs=4 / (2 * noise.size) ** 0.5)
     wrong = DiffusionModel.from_training(

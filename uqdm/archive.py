@@ -85,8 +85,8 @@ class Contents:
 
     @property
     def name(self) -> str:
-        """For people; has no meaning."""
-        return self.config["name"]
+        """For people; has no meaning, and is empty where the file has none."""
+        return self.config.get("name", "")
 
     def to_bytes(self) -> bytes:
         """The file."""

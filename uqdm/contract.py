@@ -1,40 +1,44 @@
-"""What the loop of Algorithm 1 asks of a process: the contract between codec, model and state.
+"""What Algorithm 1 asks of a family, and what is asked of a way to reconstruct: the two boxes of the review's Figure 1.
 
-The loop (uqdm.codec.api, uqdm.codec.loop) knows no process. For each step it lets the model say what it expects
-(`refer`), and the state either send what the source says or receive it; both then know the same. A model has a process,
-and makes states of its kind.
+*Transmit*, P(Y|X). The loop (uqdm.codec.loop) knows no process. For each step the `Model`, which is all that sender
+and receiver share, says what to `expect` of it, from what both know; the sender's `State` then `send`s what the source
+says, the receiver's `receive`s it, and both know the same again. A model asks its network, a state knows a picture:
+states never ask the model back.
+
+*Reconstruct*, P(X^|Y). A prefix of the stream leaves a state that is known in part. The model can always show its mean
+(`Model.picture`); a `Reconstruction` (uqdm.reconstruction) may fill in what is missing otherwise.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from channel_sim.entropy import Reader, Sampler, Writer
+from channel_sim.entropy import Reader, Writer
 
-__all__ = ["Pixels", "Model", "State", "Residual", "steps_until"]
+__all__ = ["Model", "Pixels", "Reconstruction", "Residual", "State", "steps_until"]
 
 
 @runtime_checkable
 class State(Protocol):
-    """What sender and receiver both know of one picture; the sender's knows the source as well."""
+    """What sender and receiver both know of one picture; the sender's knows the source X as well."""
 
     @property
     def check_bytes(self) -> np.ndarray:
-        """Two bytes that depend on everything sent so far."""
+        """Two bytes, integers (2,), that depend on everything sent so far."""
         ...
 
     @property
-    def begun(self) -> bool:
+    def partly_known(self) -> bool:
         """Whether a part of the next step is known."""
         ...
 
     def send(self, writer: Writer, step: int) -> None:
-        """Sends a step, its references taken, and updates the state."""
+        """Sends a step that the model has said what to expect of, and updates the state."""
         ...
 
-    def receive(self, reader: "Reader | Sampler", step: int) -> bool:
+    def receive(self, reader: Reader, step: int) -> bool:
         """Mirror image of `send`; False if the bytes determine a part of the step only, which the state then keeps.
 
         Raises:
@@ -42,32 +46,26 @@ class State(Protocol):
         """
         ...
 
-    def picture(self, step: int) -> np.ndarray:
-        """What is known after so many steps and a part of the next, denoised: uint8 (H, W, 3)."""
-        ...
-
-    methods: tuple[str, ...]
-    """Ways to reconstruct, "denoise" first."""
-
-    def reconstruct(self, step: int, method: str, remaining_steps: int | None, seed: int) -> np.ndarray:
-        """What is known after so many steps, continued: uint8 (H, W, 3).
-
-        Args:
-          step: complete steps.
-          method: one of `methods`; "denoise" is `picture`.
-          remaining_steps: how many more steps of the reverse process to take; None leaves it to the process.
-          seed: of private randomness.
-        """
+    def branch(self) -> "State":
+        """A copy that can go its own way."""
         ...
 
     def agrees_with(self, picture: np.ndarray, step: int) -> bool:
-        """Whether the state can be that of a picture."""
+        """Whether the state after so many steps can be that of a picture, uint8 (H, W, 3)."""
         ...
 
 
+S = TypeVar("S", bound=State)
+
+
 @runtime_checkable
-class Model(Protocol):
-    """What a sender and a receiver share."""
+class Model(Protocol[S]):
+    """What a sender and a receiver share: a process, its network, and states of its kind."""
+
+    @property
+    def family(self) -> str:
+        """Names the row of `uqdm.library.FAMILIES` that says which residual and which reconstructions it has."""
+        ...
 
     @property
     def name(self) -> str:
@@ -80,14 +78,42 @@ class Model(Protocol):
         ...
 
     @property
-    def steps(self) -> int: ...
-
-    def begin(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> Any:
-        """The `State` before the first step; the sender gives the picture, uint8 (H, W, 3)."""
+    def steps(self) -> int:
+        """Steps of Algorithm 1, 1 to 255."""
         ...
 
-    def refer(self, states: Sequence[Any], step: int) -> None:
-        """Asks the network what to expect of a step, for states of pictures of one size."""
+    def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> S:
+        """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
+        ...
+
+    def expect(self, states: Sequence[S], step: int) -> None:
+        """Tells states of pictures of one size what to expect of a step: their references."""
+        ...
+
+    def picture(self, state: S, step: int) -> np.ndarray:
+        """What is known after so many steps and a part of the next, denoised: uint8 (H, W, 3)."""
+        ...
+
+
+M_contra = TypeVar("M_contra", contravariant=True)
+S_contra = TypeVar("S_contra", contravariant=True)
+
+
+@runtime_checkable
+class Reconstruction(Protocol[M_contra, S_contra]):
+    """A way to show what is known (review, Section IV-B): uqdm.reconstruction has those that are here."""
+
+    @property
+    def name(self) -> str:
+        """What families call it that have it."""
+        ...
+
+    def show(self, model: M_contra, state: S_contra, step: int) -> np.ndarray:
+        """The picture after so many steps, what is missing filled in: uint8 (H, W, 3).
+
+        Raises:
+          ValueError: the model's family has no such reconstruction.
+        """
         ...
 
 
@@ -100,9 +126,13 @@ class Pixels(Protocol):
     determined: np.ndarray
     """bool (H, W, 3), where `known` holds."""
 
+    def branch(self) -> "Pixels":
+        """A copy that can go its own way."""
+        ...
+
     @property
     def check_bytes(self) -> np.ndarray:
-        """Two bytes that depend on everything sent so far."""
+        """Two bytes that depend on everything sent so far, the state before included."""
         ...
 
     def send(self, writer: Writer, picture: np.ndarray, index: int) -> None:
@@ -119,7 +149,7 @@ class Pixels(Protocol):
 
 
 @runtime_checkable
-class Residual(Protocol):
+class Residual(Protocol[M_contra, S_contra]):
     """A way to send what is left of a picture after the steps of Algorithm 1 (review, after Algorithm 1)."""
 
     @property
@@ -127,12 +157,12 @@ class Residual(Protocol):
         """Names the residual in streams; at least 4 bytes."""
         ...
 
-    def steps(self, model: Any) -> int:
+    def steps_before(self, model: M_contra) -> int:
         """After how many steps of a model the residual begins by default."""
         ...
 
-    def begin(self, state: Any, step: int, height: int, width: int) -> Pixels:
-        """Before the first class: `step` steps of a picture of this size are known."""
+    def start(self, model: M_contra, state: S_contra, step: int) -> Pixels:
+        """Before the first class: `step` steps of a picture are known."""
         ...
 
 

@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uqdm.codec.api import decode
-from uqdm.codec.loop import Decoder
+from uqdm.codec.api import decode, receiver_of
 from uqdm.exact import convolution
 from uqdm.library import SHIPPED, load_model
 from uqdm.lossless import pixel_network
-from uqdm.lossless.predicted import Residual, load_residual
+from uqdm.lossless.predicted import PredictedResidual, load_residual
 from uqdm.nested import integer_network as integer
 from uqdm.nested.model import NestedModel
 
@@ -72,13 +71,13 @@ def network(model: NestedModel) -> str:
 
 def stream(model: NestedModel, data: bytes) -> str:
     """Digest of the state that a stream decodes to."""
-    decoder = Decoder(data, model=model)
-    while decoder.advance():
+    receiver = receiver_of(data, model=model)
+    while receiver.receive():
         pass
-    return digest(decoder.state.midpoint)
+    return digest(receiver.state.midpoint)
 
 
-def residual_network(residual: Residual) -> str:
+def residual_network(residual: PredictedResidual) -> str:
     """Digest of the outputs of a residual's networks for made-up features of 9 x 11 quads."""
     rng = np.random.Generator(np.random.Philox(8))
     outputs = []

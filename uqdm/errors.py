@@ -1,4 +1,9 @@
-"""What can go wrong with a file, as exceptions whose message is one line: what, why, what to do."""
+"""What can go wrong with a file, as exceptions whose message is one line: what, why, what to do.
+
+They go through pickles with their fields, so that a process that works for another reports them as themselves.
+"""
+
+from functools import partial
 
 __all__ = ["DamagedStreamError", "FormatError", "ModelMismatchError", "PictureError", "StreamError"]
 
@@ -30,3 +35,7 @@ class DamagedStreamError(StreamError):
     def __init__(self, message: str, *, step: int, good_bytes: int):
         super().__init__(message)
         self.step, self.good_bytes = step, good_bytes
+
+    def __reduce__(self):
+        # Exceptions are pickled and copied as calls with their message alone, which this one cannot be made of.
+        return partial(type(self), step=self.step, good_bytes=self.good_bytes), self.args

@@ -1,23 +1,34 @@
-"""Finding models and their lossless residuals.
+"""Finding models, and what families of models have.
 
 The package has two models. `photo` is for photographs, `small` for small pictures, where it is three times as fast and
 as good: the network of `photo` is as large as it is for what it knows of large pictures. Models that streams were made
 with stay in the package, and a stream names its own.
+
+A family is a row of `FAMILIES`: who reads its files, which lossless residual its streams may end in, and how what is
+missing is reconstructed. A new family adds a row; nothing that the loop imports grows.
 """
 
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
 
 from uqdm import archive
 from uqdm.contract import Model, Residual
-from uqdm.diffusion.model import DiffusionModel
 from uqdm.errors import ModelMismatchError
-from uqdm.lossless.direct import DirectResidual
-from uqdm.lossless.predicted import load_residual
-from uqdm.nested.model import NestedModel
 
-__all__ = ["SHIPPED", "default_model", "load_model", "model_from_bytes", "model_of_stream", "residual_of"]
+__all__ = [
+    "FAMILIES",
+    "SHIPPED",
+    "Family",
+    "default_model",
+    "family_of",
+    "load_model",
+    "model_from_bytes",
+    "model_of_stream",
+    "residual_of",
+]
 
 SHIPPED = ("small", "photo")
 """Models of the package, those that load faster first."""
@@ -25,20 +36,57 @@ _SMALL_PIXELS = 64 * 64
 """Pictures of at most so many pixels are small."""
 
 
-def model_from_bytes(data: bytes) -> NestedModel | DiffusionModel:
-    """Reads a model file of either kind.
+class Family(NamedTuple):
+    """What models of one kind have; functions by their names, so that only what is used is imported."""
+
+    reader: str | None = None
+    """Of model files: from arrays (uqdm.archive) to a model."""
+    residual: str | None = None
+    """Gives the lossless residual."""
+    reconstructions: tuple[str, ...] = ("denoise",)
+    """Names of ways to reconstruct (uqdm.reconstruction): the mean first, the usual draw second."""
+
+
+_REVERSE = ("denoise", "ancestral", "flow")
+
+FAMILIES: dict[str, Family] = {
+    "nested": Family(
+        reader="uqdm.nested.model:NestedModel.from_arrays",
+        residual="uqdm.lossless.predicted:load_residual",
+        reconstructions=("denoise", "sample"),
+    ),
+    "uniform": Family(
+        reader="uqdm.diffusion.model:DiffusionModel.from_arrays",
+        residual="uqdm.lossless.direct:DirectResidual",
+        reconstructions=_REVERSE,
+    ),
+    "gaussian": Family(reader="uqdm.diffusion.model:DiffusionModel.from_arrays", reconstructions=_REVERSE),
+    "predictor": Family(reconstructions=_REVERSE),
+}
+"""By `Model.family`; a family that is not here has neither files nor a residual, and is denoised."""
+
+
+def family_of(model: Model) -> Family:
+    """The row of a model's family."""
+    return FAMILIES.get(model.family, Family())
+
+
+def model_from_bytes(data: bytes) -> Model[Any]:
+    """Reads a model file of any family; a file that names no process is of the nested one.
 
     Raises:
-      ValueError: it is no model file, or one of an unknown format.
+      ValueError: it is no model file, or one of an unknown format or family.
     """
     arrays = archive.from_bytes(data)
-    if "process" in archive.config_of(arrays):
-        return DiffusionModel.from_arrays(arrays)
-    return NestedModel.from_arrays(arrays)
+    name = archive.config_of(arrays).get("process", "nested")
+    reader = FAMILIES.get(name, Family()).reader
+    if reader is None:
+        raise ValueError(f"a model of the process {name!r} is unknown here")
+    return resolve_name(reader)(arrays)
 
 
 @lru_cache(maxsize=8)
-def load_model(name_or_path: str | Path = "photo") -> NestedModel | DiffusionModel:
+def load_model(name_or_path: str | Path = "photo") -> Model[Any]:
     """Loads a model: the name of one that comes with the package ("photo"), or the path of a file.
 
     Raises:
@@ -53,14 +101,12 @@ def load_model(name_or_path: str | Path = "photo") -> NestedModel | DiffusionMod
     raise FileNotFoundError(f"no model {str(name_or_path)!r}: neither a model of this package nor a file")
 
 
-def default_model(height: int, width: int, *, lossless: bool = False) -> NestedModel:
+def default_model(height: int, width: int, *, lossless: bool = False) -> Model[Any]:
     """What pictures of a size are encoded with by default; the lossless residual was trained for `photo`."""
-    model = load_model("small" if height * width <= _SMALL_PIXELS and not lossless else "photo")
-    assert isinstance(model, NestedModel)
-    return model
+    return load_model("small" if height * width <= _SMALL_PIXELS and not lossless else "photo")
 
 
-def model_of_stream(model_id: bytes) -> NestedModel | DiffusionModel:
+def model_of_stream(model_id: bytes) -> Model[Any]:
     """The model of the package that a stream was made with.
 
     Args:
@@ -84,10 +130,10 @@ def residual_of(model: Model) -> Residual:
     """The lossless residual for streams of a model.
 
     Raises:
-      ValueError: the model's process has none.
+      ValueError: the model's family has none.
     """
-    if isinstance(model, NestedModel):
-        return load_residual()
-    if isinstance(model, DiffusionModel) and model.process == "uniform":
-        return DirectResidual()
-    raise ValueError("lossless coding needs a model of the nested or the uniform process")
+    residual = family_of(model).residual
+    if residual is None:
+        having = ", ".join(name for name, family in FAMILIES.items() if family.residual)
+        raise ValueError(f"lossless coding needs a model of one of the families {having}, this one is {model.family}")
+    return resolve_name(residual)()

@@ -1,88 +1,38 @@
-"""What all commands share: errors for people, files that are written whole or not at all, progress bars, options."""
+"""What all commands share: pictures and models by name, progress bars, options and their checks."""
 
 import argparse
+import math
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from uqdm.cli.errors import UserError
+from uqdm.cli.files import STANDARD, read
 from uqdm.codec import container
 
 __all__ = [
-    "STANDARD",
     "Commands",
-    "UserError",
     "about",
     "bar_of",
-    "may_write",
+    "count",
+    "fraction",
     "model_for",
     "model_of",
     "picture_of",
-    "read",
+    "positive",
     "say",
+    "seed",
+    "start_jax",
     "with_background",
     "with_force",
+    "with_jobs",
     "with_model",
-    "write",
 ]
-
-STANDARD = "-"
 
 
 class PipelineFolder(str):
     """What --diffusers names, in the place of a model's name."""
-
-
-class UserError(Exception):
-    """One line for the user: what, why, what to do."""
-
-
-def read(path: str) -> bytes:
-    """The bytes of a file, or of standard input."""
-    if path == STANDARD:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-
-
-def may_write(path: str, force: bool) -> None:
-    """Refuses a target early, before any work is done."""
-    if path == STANDARD:
-        return
-    if Path(path).is_dir():
-        raise UserError(f"cannot write {path}: it is a folder")
-    if Path(path).exists() and not force:
-        raise UserError(f"{path} exists: choose another name or add --force")
-    folder = Path(path).absolute().parent
-    if not folder.is_dir():
-        raise UserError(f"cannot write {path}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write {path}: the folder {folder} is not writable")
-
-
-def write(path: str, data: bytes) -> None:
-    """Writes all or nothing: to a temporary file beside the target, then renamed."""
-    if path == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=Path(path).absolute().parent, prefix=".uqdm-", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
 @contextmanager
@@ -105,8 +55,21 @@ def picture_of(path: str, background: str | None):
         return picture
 
 
+def start_jax() -> None:
+    """Makes sure that JAX finds a device, before any work is done."""
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        asked = os.environ.get("JAX_PLATFORMS")
+        what = f"JAX_PLATFORMS={asked} names no device that is here" if asked else str(error).splitlines()[0]
+        raise UserError(f"JAX cannot start: {what}; unset it or set JAX_PLATFORMS=cpu, and see uqdm doctor") from None
+
+
 def model_of(name: str):
     """A model by its name or path, or a pipeline of diffusers."""
+    start_jax()
     try:
         if isinstance(name, PipelineFolder):
             from uqdm.pretrained.diffusers import load_pipeline
@@ -121,9 +84,12 @@ def model_of(name: str):
 
 def model_for(name: str | None, picture, *, lossless: bool = False):
     """The model asked for, or the one for pictures of this size."""
+    if name is not None:
+        return model_of(name)
     from uqdm.library import default_model
 
-    return default_model(*picture.shape[:2], lossless=lossless) if name is None else model_of(name)
+    start_jax()
+    return default_model(*picture.shape[:2], lossless=lossless)
 
 
 def bar_of(total: int, what: str, unit: str = "step"):
@@ -138,15 +104,68 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def positive(text: str) -> float:
+    """An argument: a number above 0."""
+    value = _number(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
+    return value
+
+
+def fraction(text: str) -> float:
+    """An argument: a number from 0 to 1."""
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must lie in [0, 1], got {text}")
+    return value
+
+
+def count(text: str) -> int:
+    """An argument: a whole number of at least 1."""
+    return _whole(text, 1, 2**63)
+
+
+def seed(text: str) -> int:
+    """An argument: a whole number in [0, 2^32)."""
+    return _whole(text, 0, 2**32)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def _whole(text: str, least: int, end: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+    if not least <= value < end:
+        allowed = f"at least {least}" if end > 2**32 else f"in [{least}, {end})"
+        raise argparse.ArgumentTypeError(f"must be {allowed}, got {text}")
+    return value
+
+
 class Commands:
     """The parser of `uqdm`, to which modules add their commands."""
 
     def __init__(self, parser: argparse.ArgumentParser):
         self._commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(self, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        """A parser for one command, which calls `run`."""
-        sub = self._commands.add_parser(name, help=text, description=text)
+    def add(
+        self, name: str, run: Callable[[argparse.Namespace], None], text: str, examples: str
+    ) -> argparse.ArgumentParser:
+        """A parser for one command, which calls `run`; its help ends with examples, one a line."""
+        lines = "\n".join(f"  uqdm {name} {line.strip()}".rstrip() for line in examples.strip().splitlines() or [""])
+        sub = self._commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"examples:\n{lines}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         sub.set_defaults(run=run)
         return sub
 
@@ -169,6 +188,19 @@ def with_model(sub: argparse.ArgumentParser) -> None:
 def with_force(sub: argparse.ArgumentParser) -> None:
     """Adds --force."""
     sub.add_argument("--force", action="store_true", help="overwrite what exists")
+
+
+def with_jobs(sub: argparse.ArgumentParser) -> None:
+    """Adds --jobs and --ray."""
+    choice = sub.add_mutually_exclusive_group()
+    choice.add_argument("--jobs", type=count, metavar="N", help="for folders: so many processes (one per core)")
+    choice.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="for folders: on Ray, here or on the cluster at an address; needs uqdm[ray]",
+    )
 
 
 def with_background(sub: argparse.ArgumentParser) -> None:

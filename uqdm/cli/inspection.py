@@ -3,7 +3,9 @@
 import argparse
 import json
 
-from uqdm.cli.common import Commands, UserError, about, bar_of, model_of, read, with_model
+from uqdm.cli.common import Commands, about, bar_of, model_of, start_jax, with_model
+from uqdm.cli.errors import UserError
+from uqdm.cli.files import read
 from uqdm.codec import container
 
 __all__ = ["add_commands"]
@@ -11,21 +13,27 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    sub = commands.add("info", _info, "say what a stream is; needs no model")
-    sub.add_argument("input", metavar="IN")
+    sub = commands.add(
+        "info",
+        _info,
+        "say what a stream is; needs no model",
+        """photo.uqdm
+        photo.uqdm --json""",
+    )
+    sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
     sub.add_argument("--json", action="store_true", help="as one line of JSON")
 
-    sub = commands.add("verify", _verify, "decode a stream and say whether it is whole and undamaged")
-    sub.add_argument("input", metavar="IN")
+    sub = commands.add("verify", _verify, "decode a stream and say whether it is whole and undamaged", "photo.uqdm")
+    sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
     with_model(sub)
 
-    commands.add("doctor", _doctor, "say whether streams made on this machine decode on others")
+    commands.add("doctor", _doctor, "say whether streams made on this machine decode on others", "")
 
 
 def _info(options: argparse.Namespace) -> None:
     data = read(options.input)
     with about(options.input):
-        facts = container.describe(data)
+        facts = container.info(data)
     if options.json:
         print(json.dumps(facts))
     else:
@@ -34,26 +42,28 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from uqdm.codec.api import Decoder
+    from uqdm.codec.api import receiver_of
 
     data = read(options.input)
+    start_jax()
     with about(options.input):
-        decoder = Decoder(data, model=options.model and model_of(options.model))
-        with bar_of(decoder.header.total_steps, "verify") as bar:
-            while decoder.advance():
+        receiver = receiver_of(data, model=options.model and model_of(options.model))
+        with bar_of(receiver.header.total_steps, "verify") as bar:
+            while receiver.receive():
                 bar.update()
-    facts = container.describe(data)
+    facts = container.info(data)
     if facts["complete"]:
-        kind = "lossless, " if decoder.header.lossless else ""
-        print(f"{options.input}: complete and undamaged, {kind}{decoder.step} steps, {len(data)} bytes")
+        kind = "lossless, " if receiver.header.lossless else ""
+        print(f"{options.input}: complete and undamaged, {kind}{receiver.step} steps, {len(data)} bytes")
     else:
         print(
-            f"{options.input}: undamaged as far as it goes, step {decoder.step} of {decoder.header.total_steps}, "
+            f"{options.input}: undamaged as far as it goes, step {receiver.step} of {receiver.header.total_steps}, "
             f"{len(data)} of {facts['complete_bytes']} bytes"
         )
 
 
 def _doctor(options: argparse.Namespace) -> None:
+    start_jax()
     from uqdm import doctor
 
     print(doctor.facts())

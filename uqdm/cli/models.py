@@ -2,7 +2,9 @@
 
 import argparse
 
-from uqdm.cli.common import Commands, UserError, may_write, say, with_force, write
+from uqdm.cli.common import Commands, say, with_force
+from uqdm.cli.errors import UserError
+from uqdm.cli.files import may_write, write
 
 __all__ = ["add_commands"]
 
@@ -10,11 +12,14 @@ __all__ = ["add_commands"]
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
     sub = commands.add(
-        "import-checkpoint", _import_checkpoint, "make a model file of a checkpoint of the published UQDM"
+        "import-checkpoint",
+        _import_checkpoint,
+        "make a model file of a checkpoint of the published UQDM",
+        "checkpoint.pt config.json tiny.npz",
     )
-    sub.add_argument("checkpoint", metavar="CHECKPOINT.pt")
-    sub.add_argument("config", metavar="CONFIG.json")
-    sub.add_argument("output", metavar="OUT.npz")
+    sub.add_argument("checkpoint", metavar="CHECKPOINT.pt", help="what PyTorch saved")
+    sub.add_argument("config", metavar="CONFIG.json", help="that lies beside it")
+    sub.add_argument("output", metavar="OUT.npz", help="the model file")
     sub.add_argument("--raw", action="store_true", help="raw weights and the configured gamma, not moving averages")
     sub.add_argument("--name", default="uqdm", help="name in the model file")
     with_force(sub)
@@ -29,7 +34,7 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from None
     model = published.model(options.name)
-    write(options.output, model.to_bytes())
+    write(options.output, model.to_bytes(), options.force)
     noise = published.noise
     gammas = f"gamma {noise.gamma_min:.3f} to {noise.gamma_max:.3f}"
     say(f"{options.output}: model {model.id[:4].hex()}, {model.steps} steps, {gammas}")

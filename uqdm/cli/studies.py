@@ -5,20 +5,9 @@ import re
 import time
 from pathlib import Path
 
-from uqdm.cli.common import (
-    Commands,
-    UserError,
-    bar_of,
-    may_write,
-    model_for,
-    picture_of,
-    read,
-    say,
-    with_background,
-    with_force,
-    with_model,
-    write,
-)
+from uqdm.cli.common import Commands, bar_of, count, model_for, picture_of, say, with_background, with_force, with_model
+from uqdm.cli.errors import UserError
+from uqdm.cli.files import may_write, read, write
 
 __all__ = ["add_commands"]
 
@@ -27,7 +16,12 @@ _RATES = "0.05,0.1,0.15,0.2,0.25,0.35,0.5,0.75,1,1.5,2,3,4,6"
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    sub = commands.add("eval", _eval, "measure rate and distortion on a set of pictures, beside other codecs")
+    sub = commands.add(
+        "eval",
+        _eval,
+        "measure rate and distortion on a set of pictures, beside other codecs",
+        "photographs/ -o results --limit 24",
+    )
     sub.add_argument("data", metavar="DATA", help="a folder of pictures, an .npz or .npy file, or tfds:NAME[:SPLIT]")
     sub.add_argument("-o", "--output", metavar="DIR", required=True, help="tables, plots and what a resumed run needs")
     sub.add_argument(
@@ -37,27 +31,37 @@ def add_commands(commands: Commands) -> None:
     cuts = sub.add_mutually_exclusive_group()
     cuts.add_argument("--rates", metavar="LIST", help=f"cut at these bits per pixel only (steps and {_RATES})")
     cuts.add_argument("--steps", action="store_true", help="cut at the ends of steps only")
-    sub.add_argument("--limit", type=int, metavar="N", help="the first N pictures only")
+    sub.add_argument("--limit", type=count, metavar="N", help="the first N pictures only")
     sub.add_argument("--shard", metavar="I/N", default="0/1", help="be process I of N, 0 <= I < N, on one folder (0/1)")
-    with_model(sub)
+    with_background(sub), with_model(sub)
 
     sub = commands.add(
-        "plot", _plot, "draw rate-distortion curves of pictures beside other codecs, or of tables of eval"
+        "plot",
+        _plot,
+        "draw rate-distortion curves of pictures beside other codecs, or of tables of eval",
+        "photo.png -o curve.png --csv\nresults/means.csv -o means.png",
     )
     sub.add_argument("inputs", metavar="IN", nargs="+", help="pictures, or tables (pictures.csv, means.csv)")
-    sub.add_argument("-o", "--output", metavar="OUT.png", required=True)
+    sub.add_argument("-o", "--output", metavar="OUT.png", required=True, help="the figure (.png, .pdf or .svg)")
     sub.add_argument("--metric", default="psnr_db", metavar="NAME", help="which metric of the tables (psnr_db)")
     sub.add_argument("--csv", action="store_true", help="write the points beside it as OUT.csv")
     with_background(sub), with_model(sub), with_force(sub)
 
-    sub = commands.add("report", _report, "write one HTML file that shows a picture as bytes arrive")
-    sub.add_argument("image", metavar="IMAGE")
-    sub.add_argument("-o", "--output", metavar="OUT.html", required=True)
+    sub = commands.add(
+        "report", _report, "write one HTML file that shows a picture as bytes arrive", "photo.png -o photo.html"
+    )
+    sub.add_argument("image", metavar="IMAGE", help="a picture, or - for standard input")
+    sub.add_argument("-o", "--output", metavar="OUT.html", required=True, help="the page")
     with_background(sub), with_model(sub), with_force(sub)
 
-    sub = commands.add("allocation", _allocation, "draw how many bits every block of a picture takes at every step")
-    sub.add_argument("image", metavar="IMAGE")
-    sub.add_argument("-o", "--output", metavar="OUT.png", required=True)
+    sub = commands.add(
+        "allocation",
+        _allocation,
+        "draw how many bits every block of a picture takes at every step",
+        "photo.png -o bits.png",
+    )
+    sub.add_argument("image", metavar="IMAGE", help="a picture, or - for standard input")
+    sub.add_argument("-o", "--output", metavar="OUT.png", required=True, help="the figure (.png, .pdf or .svg)")
     with_background(sub), with_model(sub), with_force(sub)
 
 
@@ -65,8 +69,6 @@ def _eval(options: argparse.Namespace) -> None:
     shard = re.fullmatch(r"(\d+)/(\d+)", options.shard)
     if not shard or not int(shard[1]) < int(shard[2]):
         raise UserError(f"--shard must be I/N with 0 <= I < N, got {options.shard}")
-    if options.limit is not None and options.limit < 1:
-        raise UserError(f"--limit must be at least 1, got {options.limit}")
     rates = () if options.steps else tuple(_rate(rate) for rate in _names(options.rates or _RATES))
     from uqdm.evaluation import METRICS, Plan, Records, picture_at, run, write_tables
     from uqdm.training.dataset import open_source
@@ -76,7 +78,7 @@ def _eval(options: argparse.Namespace) -> None:
     metrics = _known(options.metrics, METRICS, "--metrics")
     codecs = _codecs(options.codecs)
     try:
-        source = open_source(options.data)
+        source = open_source(options.data, background=options.background)
         first = picture_at(source, 0)
     except ImportError:
         raise UserError(f"{options.data} needs tensorflow-datasets: pip install 'uqdm[train]'") from None

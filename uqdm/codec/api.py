@@ -1,29 +1,36 @@
-"""Algorithm 1, the sender's side, and the functions that encode and decode whole pictures.
-
-Sender and receiver walk through the steps together. For each step the model gives the reference distributions from
-what both know, the sender's state sends a sample of the target, and both update their state; what that means is the
-process's (uqdm.contract is the contract, uqdm.nested.state and uqdm.diffusion.state are the processes). One code word
-runs through all steps. `_Sender.send` and `uqdm.codec.loop.Decoder.advance` are mirror images. With a lossless residual
-(uqdm.contract.Residual), its four classes of pixels are four steps more.
-
-Check values. Damage must not pass for a picture, so after a step the 16 low bits of a running CRC-32 over all states
-(and pixels) are sent as two symbols of the code word: after the last step always, before a residual and after it,
-elsewhere whenever at least `CHECK_INTERVAL_WORDS` words (1 kB) have been emitted since the last check value.
-"""
+"""Whole pictures to whole streams and back: `uqdm.encode` and its siblings, around the loop (uqdm.codec.loop)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from channel_sim.entropy import Writer, determining_bytes
+from uqdm import reconstruction as ways
 from uqdm.codec import container
-from uqdm.codec.container import Header
-from uqdm.codec.loop import CHECK_INTERVAL_WORDS, CHECK_TABLE, Decoder
-from uqdm.contract import Model, Pixels, Residual, steps_until
-from uqdm.library import default_model, residual_of
+from uqdm.codec.container import BytesLike, Header
+from uqdm.codec.loop import Receiver, Sender, expect_together
+from uqdm.codec.rate_control import Target
+from uqdm.contract import Model, Reconstruction, steps_until
+from uqdm.errors import DamagedStreamError, ModelMismatchError
+from uqdm.library import default_model, family_of, load_model, model_of_stream, residual_of
+from uqdm.lossless.residual import ExactWhereKnown, WithResidual
 
-__all__ = ["Preview", "StepCost", "decode", "decode_batch", "encode", "encode_batch", "encode_with_costs", "previews"]
+__all__ = [
+    "Preview",
+    "StepCost",
+    "check_against",
+    "decode",
+    "decode_batch",
+    "encode",
+    "encode_batch",
+    "encode_with_costs",
+    "previews",
+    "receiver_of",
+    "show",
+    "way_for",
+]
 
 
 class StepCost(NamedTuple):
@@ -57,97 +64,94 @@ def _as_picture(x) -> np.ndarray:
     return picture
 
 
-class _Sender:
-    """One picture on its way.
+def _model(model: Model | str | Path | None) -> Model | None:
+    """A model, or the one of a name or path."""
+    return load_model(model) if isinstance(model, str | Path) else model
 
-    Attributes:
-      cell_bits: ideal bits of all steps so far, pixels included.
-    """
 
-    def __init__(self, picture: np.ndarray, model: Model, steps: int, seed: int, residual: Residual | None):
-        height, width = picture.shape[:2]
-        self.state = model.begin(height, width, seed, picture)
-        self.writer, self.cell_bits = Writer(), 0.0
-        residual_id = residual.id[: container.RESIDUAL_ID_BYTES] if residual else b""
-        self.header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0, residual_id)
-        self._picture, self._residual = picture, residual
-        self._pixels: Pixels | None = None
-        self._checked_words = 0
+class _Request(NamedTuple):
+    """How pictures are to be encoded."""
 
-    def send(self, step: int) -> None:
-        """One step, its references taken."""
-        before = self.writer.ideal_bits
-        self.state.send(self.writer, step)
-        self.cell_bits += self.writer.ideal_bits - before
-        self._completed(step + 1)
+    tau: float | None
+    target: Target | None
+    lossless: bool
+    model: Model | None
+    seed: int
 
-    def send_pixels(self, step: int) -> None:
-        """One step of the residual."""
-        if self._pixels is None:
-            assert self._residual is not None, "only streams with a residual have steps beyond the model's"
-            self._pixels = self._residual.begin(self.state, self.header.steps, self.header.height, self.header.width)
-        before = self.writer.ideal_bits
-        self._pixels.send(self.writer, self._picture, step - self.header.steps)
-        self.cell_bits += self.writer.ideal_bits - before
-        self._completed(step + 1)
 
-    def _completed(self, steps: int) -> None:
-        """So many steps are complete; a check value may follow."""
-        last = steps in (self.header.steps, self.header.total_steps)
-        if last or self.writer.position[0] - self._checked_words >= CHECK_INTERVAL_WORDS:
-            self.writer.encode(CHECK_TABLE, np.zeros(2, np.int64), (self._pixels or self.state).check_bytes)
-            self._checked_words = self.writer.position[0]
-
-    def finish(self) -> bytes:
-        """The file."""
-        payload = self.writer.getvalue()
-        return container.pack(self.header._replace(payload_bytes=len(payload))) + payload
+def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed) -> _Request:
+    """Checks arguments of `encode` that exclude each other."""
+    limits = {"bpp": bpp, "file_bytes": file_bytes, "psnr_db": psnr_db}
+    limits = {name: value for name, value in limits.items() if value is not None}
+    if limits and (lossless or tau is not None):
+        other = "lossless" if lossless else "tau"
+        raise ValueError(f"{' and '.join(limits)} cannot be combined with {other}: a stream ends in one place")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    return _Request(tau, Target(**limits) if limits else None, lossless, _model(model), int(seed))
 
 
 def _encode_together(
     pictures: Sequence[np.ndarray],
-    tau: float | None,
-    model: Model | None,
-    seed: int,
-    lossless: bool,
-    on_step: Callable[[list[_Sender]], object] = lambda _: None,
+    request: _Request,
+    on_step: Callable[[list[Sender]], object] = lambda _: None,
 ) -> list[bytes]:
     """Algorithm 1 for pictures of one size."""
-    model = model or default_model(*pictures[0].shape[:2], lossless=lossless)
-    residual = residual_of(model) if lossless else None
-    steps = residual.steps(model) if residual and tau is None else steps_until(tau or 0.0, model.steps)
-    senders = [_Sender(picture, model, steps, seed, residual) for picture in pictures]
-    for step in range(steps):
-        model.refer([sender.state for sender in senders], step)
-        for sender in senders:
-            sender.send(step)
+    tau, target, lossless, model, seed = request
+    height, width = pictures[0].shape[:2]
+    model = model or default_model(height, width, lossless=lossless)
+    steps, residual_id = steps_until(tau or 0.0, model.steps), b""
+    header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0)
+    sending: Model = model
+    if lossless:
+        residual = residual_of(model)
+        steps = residual.steps_before(model) if tau is None else steps
+        residual_id = residual.id[: container.RESIDUAL_ID_BYTES]
+        header = header._replace(steps=steps, residual_id=residual_id)
+        sending = WithResidual(model=model, residual=residual, steps_before=steps, steps=header.total_steps)
+    senders = [
+        Sender(picture, sending, header, target.enough(picture, model)) if target else Sender(picture, sending, header)
+        for picture in pictures
+    ]
+    while active := [sender for sender in senders if not sender.ended]:
+        sending.expect([sender.state for sender in active], active[0].step)
+        for sender in active:
+            sender.send()
         on_step(senders)
-    for step in range(steps, senders[0].header.total_steps):
-        for sender in senders:
-            sender.send_pixels(step)
-        on_step(senders)
-    return [sender.finish() for sender in senders]
+    streams = [sender.finish() for sender in senders]
+    if target:
+        return [target.cut(data, picture, model) for data, picture in zip(streams, pictures, strict=True)]
+    return streams
 
 
 def encode(
     x,
     tau: float | None = None,
     *,
+    bpp: float | None = None,
+    file_bytes: int | None = None,
+    psnr_db: float | None = None,
     lossless: bool = False,
-    model: Model | None = None,
+    model: Model | str | Path | None = None,
     seed: int = 0,
     on_step: Callable[[], object] = lambda: None,
 ) -> bytes:
     """Encodes a picture as a progressive stream (review, Algorithm 1).
 
+    At most one of tau, bpp, file_bytes, psnr_db and lossless says where the stream ends; no step behind the end is
+    computed.
+
     Args:
       x: uint8 (H, W, 3), numpy or JAX.
       tau: end-of-transmission time in [0, 1]: 1 sends nothing but the header, 0 sends every step. By default 0, or,
         with `lossless`, the time that makes the whole stream shortest.
-      lossless: whether a residual follows that makes the decoded picture the very same (uqdm.lossless.predicted for the
-        nested process, uqdm.lossless.direct for the uniform one).
-      model: what to encode with; by default the model `small` of the package for at most 64 x 64 pixels, else, and for
-        lossless streams, `photo`.
+      bpp: at most so many bits per pixel, header included.
+      file_bytes: at most so many bytes.
+      psnr_db: as few bytes as reach this PSNR in dB.
+      lossless: whether a residual follows that makes the decoded picture the very same (uqdm.lossless.predicted for
+        the nested process, uqdm.lossless.direct for the uniform one); may be combined with tau.
+      model: what to encode with, or its name or path; by default the model `small` of the package for at most 64 x 64
+        pixels, else, and for lossless streams, `photo`.
       seed: names the common randomness, in [0, 2^32); it is stored in the header.
       on_step: called after every step, to show progress.
 
@@ -155,7 +159,8 @@ def encode(
       The stream. Every prefix that holds the header decodes.
 
     Raises:
-      ValueError: x is no such picture, tau or seed is out of range, or the model has no lossless residual.
+      ValueError: x is no such picture, a number is out of range, the PSNR is out of reach, or the model has no lossless
+        residual.
 
     Examples:
       >>> import numpy as np
@@ -164,20 +169,23 @@ def encode(
       >>> half, whole = uqdm.encode(picture, tau=0.5), uqdm.encode(picture)
       >>> uqdm.info(half)["steps"] == uqdm.info(whole)["steps"] // 2
       True
+      >>> len(uqdm.encode(picture, file_bytes=100))
+      100
     """
-    return _encode_together([_as_picture(x)], tau, model, seed, lossless, lambda _: on_step())[0]
+    request = _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed)
+    return _encode_together([_as_picture(x)], request, lambda _: on_step())[0]
 
 
 def encode_with_costs(
-    x, tau: float | None = None, *, lossless: bool = False, model: Model | None = None, seed: int = 0
+    x, tau: float | None = None, *, lossless: bool = False, model: Model | str | Path | None = None, seed: int = 0
 ) -> tuple[bytes, list[StepCost]]:
     """As `encode`, and what every step cost (the first entry is the bare header)."""
     ends = [(0.0, Writer().position)]
 
-    def note(senders: list[_Sender]) -> None:
-        ends.append((senders[0].cell_bits, senders[0].writer.position))
+    def note(senders: list[Sender]) -> None:
+        ends.append((senders[0].ideal_bits, senders[0].writer.position))
 
-    (data,) = _encode_together([_as_picture(x)], tau, model, seed, lossless, note)
+    (data,) = _encode_together([_as_picture(x)], _request(tau, None, None, None, lossless, model, seed), note)
     _, start = container.unpack(data)
     return data, [StepCost(bits, start + determining_bytes(data[start:], end)) for bits, end in ends]
 
@@ -186,43 +194,113 @@ def encode_batch(
     pictures: Iterable,
     tau: float | None = None,
     *,
+    bpp: float | None = None,
+    file_bytes: int | None = None,
+    psnr_db: float | None = None,
     lossless: bool = False,
-    model: Model | None = None,
+    model: Model | str | Path | None = None,
     seed: int = 0,
 ) -> list[bytes]:
     """Encodes pictures of any sizes, one stream each and the same as `encode` gives.
 
     The network is asked about all pictures of one size at once, which is faster where they are small.
     """
+    request = _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed)
     checked = [_as_picture(x) for x in pictures]
     streams: list[bytes] = [b""] * len(checked)
     for places in _alike([picture.shape for picture in checked]):
-        together = _encode_together([checked[i] for i in places], tau, model, seed, lossless)
+        together = _encode_together([checked[i] for i in places], request)
         for i, stream in zip(places, together, strict=True):
             streams[i] = stream
     return streams
 
 
+def receiver_of(data: BytesLike, *, model: Model | str | Path | None = None) -> Receiver:
+    """The receiver of a stream, with the model and the residual that its header names.
+
+    Args:
+      data: the stream, or any prefix of one that holds the header.
+      model: what it was made with; by default the model of the package that it names.
+
+    Raises:
+      FormatError: the data is no stream, or its header is damaged or incomplete.
+      ModelMismatchError: the stream was made with another model or residual.
+      DamagedStreamError: the header names more steps than the model has.
+    """
+    data = container.as_bytes(data)
+    header, start = container.unpack(data)
+    model = _model(model) or model_of_stream(header.model_id)
+    if model.id[: container.MODEL_ID_BYTES] != header.model_id:
+        raise ModelMismatchError(
+            f"the stream was made with model {header.model_id.hex()}, but this is model {model.name!r} "
+            f"({model.id[: container.MODEL_ID_BYTES].hex()}): give the one it was made with"
+        )
+    if header.steps > model.steps:
+        what = f"the header names {header.steps} steps, the model has {model.steps}"
+        raise DamagedStreamError(what, step=0, good_bytes=start)
+    return Receiver(data, _with_residual(model, header) if header.lossless else model)
+
+
+def _with_residual(model: Model, header: Header) -> Model:
+    try:
+        residual = residual_of(model)
+    except ValueError:
+        raise ModelMismatchError("the stream ends in a lossless residual, and this model has none") from None
+    if (known := residual.id[: container.RESIDUAL_ID_BYTES]) != header.residual_id:
+        raise ModelMismatchError(
+            f"the stream ends in a lossless residual of id {header.residual_id.hex()}, but this program has "
+            f"{known.hex()}: decode it with the version that made it"
+        )
+    return WithResidual(model=model, residual=residual, steps_before=header.steps, steps=header.total_steps)
+
+
+def way_for(model: Model, reconstruction: Reconstruction | str, realism: float | None) -> Reconstruction:
+    """The reconstruction that is meant (arguments as of `decode`), once it is known that the model's family has it.
+
+    Raises:
+      ValueError: it has not, or a number is out of range.
+    """
+    allowed = family_of(model).reconstructions
+    way: Reconstruction = ways.named(reconstruction) if isinstance(reconstruction, str) else reconstruction
+    if way.name not in allowed:
+        given = reconstruction if isinstance(reconstruction, str) else way.name
+        raise ValueError(f"reconstruction must be one of {', '.join(allowed)} for this model, got {given!r}")
+    if realism is not None:
+        if len(allowed) == 1:
+            raise ValueError("realism mixes the denoised picture with a draw, and this model has none: leave it out")
+        drawn = ways.named(allowed[1]) if way.name == "denoise" else way
+        way = ways.Mixture(realism=realism, drawn=drawn)
+    return ExactWhereKnown(way) if isinstance(model, WithResidual) else way
+
+
+def show(
+    receiver: Receiver, reconstruction: Reconstruction | str = "denoise", *, realism: float | None = None
+) -> np.ndarray:
+    """The picture of what has been received, with what is missing filled in (`decode`): uint8 (H, W, 3).
+
+    Raises:
+      ValueError: the model's family has no such reconstruction, or a number is out of range.
+    """
+    return way_for(receiver.model, reconstruction, realism).show(receiver.model, receiver.state, receiver.step)
+
+
 def decode(
-    data: bytes,
+    data: BytesLike,
     *,
-    model: Model | None = None,
-    method: str = "denoise",
-    remaining_steps: int | None = None,
-    seed: int = 0,
+    model: Model | str | Path | None = None,
+    reconstruction: Reconstruction | str = "denoise",
     realism: float | None = None,
 ) -> np.ndarray:
     """Decodes a stream or any prefix of one that holds the header.
 
     Args:
       data: the bytes.
-      model: what the stream was made with; by default the model of the package that it names.
-      method: how what is missing is filled in (review, Section IV-B): "denoise" shows the mean of what it may be. For
-        the nested process "sample" draws it from the model; for the uniform process "ancestral" does, and "flow"
-        follows the probability-flow differential equation. These look like pictures, and are farther from the original.
-      remaining_steps: how many steps of the reverse process to take; by default those that were not sent.
-      seed: of the private randomness of "sample" and "ancestral".
-      realism: in [0, 1], mixes the denoised picture (0) with the other method's (1; by default "sample" or
+      model: what the stream was made with, or its name or path; by default the model of the package that it names.
+      reconstruction: how what is missing is filled in (uqdm.reconstruction; review, Section IV-B): `Denoise()` shows
+        the mean of what it may be. For the nested process `Sample()` draws it from the model; for diffusion processes
+        `Ancestral()` does, and `Flow()` follows the probability-flow differential equation. These look like pictures,
+        and are farther from the original. The names "denoise", "sample", "ancestral" and "flow" stand for them.
+      realism: in [0, 1], mixes the denoised picture (0) with the reconstruction (1; by default "sample" or
         "ancestral"). With a draw from the posterior these are the best of the distortion-perception tradeoff that one
         stream allows (review, Eq. 17).
 
@@ -233,7 +311,7 @@ def decode(
       FormatError: the data is no stream, or its header is damaged or incomplete.
       ModelMismatchError: the stream was made with another model.
       DamagedStreamError: the payload contradicts itself; `data[:error.good_bytes]` decodes to what was verified.
-      ValueError: the process has no such method, or a number is out of range.
+      ValueError: the model's family has no such reconstruction, or a number is out of range.
 
     Examples:
       >>> import numpy as np
@@ -244,27 +322,23 @@ def decode(
       >>> uqdm.decode(data[:30]).shape  # a preview
       (64, 64, 3)
     """
-    decoder = Decoder(data, model=model)
-    decoder.check_method(method, remaining_steps, realism)
-    while decoder.advance():
+    receiver = receiver_of(data, model=model)
+    way = way_for(receiver.model, reconstruction, realism)
+    while receiver.receive():
         pass
-    return decoder.reconstruct(method, remaining_steps, seed, realism)
+    return way.show(receiver.model, receiver.state, receiver.step)
 
 
-def decode_batch(streams: Iterable[bytes], *, model: Model | None = None) -> list[np.ndarray]:
+def decode_batch(streams: Iterable[BytesLike], *, model: Model | str | Path | None = None) -> list[np.ndarray]:
     """Decodes streams or prefixes as `decode` does each of them, asking the network about many at once."""
-    decoders = [Decoder(data, model=model) for data in streams]
-    active = list(range(len(decoders)))
+    receivers = [receiver_of(data, model=model) for data in streams]
+    active = receivers
     while active:
-        for places in _alike([(decoders[i].header[1:3], decoders[i].step) for i in active]):
-            together = [decoders[active[place]] for place in places]
-            together = [decoder for decoder in together if decoder.step < decoder.header.steps]
-            if together:
-                together[0].model.refer([decoder.state for decoder in together], together[0].step)
-                for decoder in together:
-                    decoder.referred()
-        active = [i for i in active if decoders[i].advance()]
-    return [decoder.picture() for decoder in decoders]
+        going = [receiver for receiver in active if not receiver.ended]
+        for places in _alike([(r.header._replace(seed=0, payload_bytes=0), r.step) for r in going]):
+            expect_together([going[place] for place in places])
+        active = [receiver for receiver in active if receiver.receive()]
+    return [receiver.picture() for receiver in receivers]
 
 
 def _alike(keys: list) -> list[list[int]]:
@@ -275,7 +349,20 @@ def _alike(keys: list) -> list[list[int]]:
     return list(places.values())
 
 
-def previews(data: bytes | Iterable[bytes], *, model: Model | None = None) -> Iterator[Preview]:
+def _pieces(data: Any) -> Iterator[bytes]:
+    """A stream, or the pieces of it that arrive."""
+    try:
+        whole = container.as_bytes(data)
+    except TypeError:
+        if isinstance(data, str) or not isinstance(data, Iterable):
+            raise
+        for piece in data:
+            yield container.as_bytes(piece, "a piece of a stream")
+    else:
+        yield whole
+
+
+def previews(data: BytesLike, *, model: Model | str | Path | None = None) -> Iterator[Preview]:
     """One picture per step as bytes are consumed, and one for what is left over at the end of a cut stream.
 
     Args:
@@ -291,23 +378,40 @@ def previews(data: bytes | Iterable[bytes], *, model: Model | None = None) -> It
       >>> steps == list(range(uqdm.info(data)["steps"] + 1))
       True
     """
-    pieces = iter([data] if isinstance(data, bytes | bytearray | memoryview) else data)
-    received, decoder = b"", None
-    for piece in pieces:
-        if decoder is None:
-            received += bytes(piece)
+    received, receiver = b"", None
+    for piece in _pieces(data):
+        if receiver is None:
+            received += piece
             try:
-                decoder = Decoder(received, model=model)
+                receiver = receiver_of(received, model=model)
             except container.FormatError:
                 if len(received) >= 64:
                     raise
                 continue
-            yield Preview(decoder.picture(), 0, decoder.header.total_steps, decoder.needed_bytes)
+            yield Preview(receiver.picture(), 0, receiver.header.total_steps, receiver.needed_bytes)
         else:
-            decoder.feed(bytes(piece))
-        while decoder.advance():
-            yield Preview(decoder.picture(), decoder.step, decoder.header.total_steps, decoder.needed_bytes)
-    if decoder is None:
-        Decoder(received, model=model)
-    elif decoder.begun:
-        yield Preview(decoder.picture(), decoder.step, decoder.header.total_steps, decoder.file_bytes)
+            receiver.feed(piece)
+        while receiver.receive():
+            yield Preview(receiver.picture(), receiver.step, receiver.header.total_steps, receiver.needed_bytes)
+    if receiver is None:
+        receiver_of(received, model=model)
+    elif receiver.partly_known:
+        yield Preview(receiver.picture(), receiver.step, receiver.header.total_steps, receiver.file_bytes)
+
+
+def check_against(data: BytesLike, picture: np.ndarray, *, model: Model | str | Path | None = None) -> None:
+    """Decodes a stream or a prefix of one, and makes sure that what is known then, pixels included, is of a picture.
+
+    Args:
+      data: the bytes.
+      picture: uint8 (H, W, 3), what was encoded.
+      model: what it was encoded with.
+
+    Raises:
+      StreamError: it does not decode, or to something else.
+    """
+    receiver = receiver_of(data, model=model)
+    while receiver.receive():
+        pass
+    if not receiver.state.agrees_with(picture, receiver.step):
+        raise DamagedStreamError("what was decoded is of another picture", step=receiver.step, good_bytes=0)

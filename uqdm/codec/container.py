@@ -19,11 +19,23 @@ Standard library only.
 """
 
 import binascii
-from typing import NamedTuple
+from os import PathLike
+from typing import Any, NamedTuple
 
 from uqdm.errors import FormatError
 
-__all__ = ["MAX_PIXELS", "RESIDUAL_STEPS", "VERSION", "Header", "check_size", "describe", "pack", "unpack"]
+__all__ = [
+    "MAX_PIXELS",
+    "RESIDUAL_STEPS",
+    "VERSION",
+    "Header",
+    "as_bytes",
+    "check_size",
+    "cut",
+    "info",
+    "pack",
+    "unpack",
+]
 
 MAGIC = b"\x8fUQ"
 VERSION = 2
@@ -82,7 +94,33 @@ def pack(header: Header) -> bytes:
     return body + _crc(body)
 
 
-def unpack(data: bytes) -> tuple[Header, int]:
+BytesLike = Any
+"""Bytes, or whatever holds bytes: `as_bytes` says what it is that does not."""
+
+
+def as_bytes(data: BytesLike, what: str = "a stream") -> bytes:
+    """Bytes, or whatever holds bytes (bytearray, memoryview, an array of uint8), as bytes.
+
+    Raises:
+      TypeError: it holds none; for names of files it says what to do.
+    """
+    if isinstance(data, bytes):
+        return data
+    try:
+        view = memoryview(data)
+    except TypeError:
+        reading = ": read the file first, as pathlib.Path(...).read_bytes() does" if _is_file(data) else ""
+        raise TypeError(f"{what} is given as bytes, got {type(data).__name__}{reading}") from None
+    if view.itemsize != 1:
+        raise TypeError(f"{what} is given as bytes, got a buffer of {view.itemsize} bytes an item")
+    return view.tobytes()
+
+
+def _is_file(data: Any) -> bool:
+    return isinstance(data, str | PathLike) or hasattr(data, "read")
+
+
+def unpack(data: BytesLike) -> tuple[Header, int]:
     """Reads a header.
 
     Returns:
@@ -91,6 +129,7 @@ def unpack(data: bytes) -> tuple[Header, int]:
     Raises:
       FormatError: the data is no such file, has another version, or ends in or contradicts its header.
     """
+    data = as_bytes(data)
     if not data:
         raise FormatError("the file is empty")
     if data[:3] != MAGIC[: len(data)]:
@@ -118,7 +157,20 @@ def unpack(data: bytes) -> tuple[Header, int]:
     return Header(model_id, width, height, seed, steps, payload_bytes, residual_id), at + 2
 
 
-def describe(data: bytes) -> dict:
+def cut(data: bytes, file_bytes: int) -> bytes:
+    """At most so many bytes of a stream.
+
+    Raises:
+      FormatError: the data is no stream.
+      ValueError: they do not hold the header.
+    """
+    _, start = unpack(data)
+    if file_bytes < start:
+        raise ValueError(f"{file_bytes} bytes do not hold the header of {start} bytes: allow more")
+    return data[:file_bytes]
+
+
+def info(data: BytesLike) -> dict:
     """What the header says, without a model.
 
     Returns:
@@ -129,11 +181,12 @@ def describe(data: bytes) -> dict:
       FormatError: as `unpack`.
 
     Examples:
-      >>> from uqdm.codec.container import Header, describe, pack
-      >>> facts = describe(pack(Header(b"name", width=64, height=48, seed=0, steps=3, payload_bytes=100)))
+      >>> from uqdm.codec.container import Header, info, pack
+      >>> facts = info(pack(Header(b"name", width=64, height=48, seed=0, steps=3, payload_bytes=100)))
       >>> facts["header_bytes"], facts["complete_bytes"], facts["complete"]
       (15, 115, False)
     """
+    data = as_bytes(data)
     header, start = unpack(data)
     return {
         "format_version": VERSION,

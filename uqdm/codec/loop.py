@@ -1,74 +1,134 @@
-"""Algorithm 1, the receiver's side: a decoder that is fed with bytes and says what they determine."""
+"""The loop of Algorithm 1 (review): the sender's side above the receiver's.
 
+Sender and receiver walk through the steps together. For each step the model gives the reference distributions from
+what both know, the sender's state sends a sample of the target, and both update their state; what that means is the
+family's (uqdm.contract). One code word runs through all steps. The four classes of pixels of a lossless residual are
+four steps more of a composed model (uqdm.lossless.residual); the loop does not tell them apart.
+
+Check values. Damage must not pass for a picture, so after a step the two check bytes of the state (16 bits of a CRC-32
+of all that was sent) follow as two symbols of the code word: after the last step always, before a residual and after
+it, elsewhere whenever at least `CHECK_INTERVAL_WORDS` words (1 kB) have been emitted since the last check value.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from channel_sim.entropy import ProbabilityTable, Reader, determining_bytes
+from channel_sim.entropy import ProbabilityTable, Reader, Writer, determining_bytes
 from uqdm.codec import container
-from uqdm.contract import Model, Pixels, Residual
-from uqdm.errors import DamagedStreamError, ModelMismatchError
-from uqdm.library import model_of_stream, residual_of
+from uqdm.codec.container import Header
+from uqdm.contract import Model
+from uqdm.errors import DamagedStreamError
 
-__all__ = ["CHECK_INTERVAL_WORDS", "CHECK_TABLE", "Decoder", "check_against"]
+__all__ = ["Receiver", "Sender", "expect_together"]
 
 CHECK_INTERVAL_WORDS = 256
-"""Words of the code word between check values (uqdm.codec.api), at least."""
-CHECK_TABLE = ProbabilityTable(np.full((1, 256), 2**16))
+"""Words of the code word between check values, at least."""
+_CHECK_TABLE = ProbabilityTable(np.full((1, 256), 2**16))
 """Code of a byte of a check value."""
 
 
-class Decoder:
+def _check_follows(step: int, header: Header, words: int) -> bool:
+    """Whether a check value follows so many complete steps, and so many words after the last one."""
+    return step in (header.steps, header.total_steps) or words >= CHECK_INTERVAL_WORDS
+
+
+class Sender:
+    """One picture on its way.
+
+    Attributes:
+      header: of the stream; it names the steps that are sent, and those of a residual.
+      state: what the receiver will know.
+      step: steps sent so far.
+      writer: what they were written with.
+      ideal_bits: the model's code length of all steps so far, without check values.
+    """
+
+    def __init__(
+        self,
+        picture: np.ndarray,
+        model: Model,
+        header: Header,
+        enough: Callable[["Sender"], bool] = lambda _: False,
+    ):
+        """Begins with nothing sent.
+
+        Args:
+          picture: uint8 (H, W, 3).
+          model: what to send with.
+          header: of the stream, with the most steps that may be sent.
+          enough: asked before the first step and after every one whether the stream ends there.
+        """
+        self.header, self.writer = header, Writer()
+        self.state: Any = model.new_state(header.height, header.width, header.seed, picture)
+        self.step, self.ideal_bits = 0, 0.0
+        self._enough, self._checked_words = enough, 0
+        self._end_if_enough()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all that is to be sent has been."""
+        return self.step == self.header.total_steps
+
+    def send(self) -> None:
+        """Sends the next step, of which the state has been told what to expect."""
+        before = self.writer.ideal_bits
+        self.state.send(self.writer, self.step)
+        self.ideal_bits += self.writer.ideal_bits - before
+        self.step += 1
+        self._end_if_enough()
+        if _check_follows(self.step, self.header, self.writer.position[0] - self._checked_words):
+            self.writer.encode(_CHECK_TABLE, np.zeros(2, np.int64), self.state.check_bytes)
+            self._checked_words = self.writer.position[0]
+
+    def _end_if_enough(self) -> None:
+        if self._enough(self):
+            self.header = self.header._replace(steps=self.step)
+
+    def finish(self) -> bytes:
+        """The file."""
+        payload = self.writer.getvalue()
+        return container.pack(self.header._replace(payload_bytes=len(payload))) + payload
+
+
+class Receiver:
     """Decodes a stream as its bytes arrive.
 
     Attributes:
       header: of the stream.
       model: what it was made with.
       state: what is known.
-      step: complete steps so far, those of a lossless residual included.
-      pixels: what is known of pixels, once a lossless residual has begun.
+      step: complete steps so far.
     """
 
-    def __init__(self, data: bytes, *, model: Model | None = None):
+    def __init__(self, data: bytes, model: Model):
+        """Begins with nothing known.
+
+        Args:
+          data: the stream or any prefix of it that holds the header.
+          model: what the stream was made with.
+        """
         self.header, start = container.unpack(data)
-        self.model: Model = model or model_of_stream(self.header.model_id)
-        if self.model.id[: container.MODEL_ID_BYTES] != self.header.model_id:
-            raise ModelMismatchError(
-                f"the stream was made with model {self.header.model_id.hex()}, but this is model {self.model.name!r} "
-                f"({self.model.id[: container.MODEL_ID_BYTES].hex()}): give the one it was made with"
-            )
-        self._residual = self._find_residual() if self.header.lossless else None
-        if self.header.steps > self.model.steps:
-            what = f"the header names {self.header.steps} steps, the model has {self.model.steps}"
-            raise DamagedStreamError(what, step=0, good_bytes=start)
+        self.model, self.step = model, 0
+        self.state: Any = model.new_state(self.header.height, self.header.width, self.header.seed)
         self._header_bytes = start
-        self.state: Any = self.model.begin(self.header.height, self.header.width, self.header.seed)
         self._payload = bytes(data[start:])[: self.header.payload_bytes]
         self._reader = Reader(self._payload)
-        self._checked_words = 0
-        self._check_due = False
-        self.step = 0
-        self._referred_step = -1
-        self.pixels: Pixels | None = None
-        self._pixels_begun = False
+        self._checked_words, self._check_due = 0, False
+        self._expected_step = -1
         self._verified = 0, start
-
-    def _find_residual(self) -> Residual:
-        try:
-            residual = residual_of(self.model)
-        except ValueError:
-            raise ModelMismatchError("the stream ends in a lossless residual, and this model has none") from None
-        if (known := residual.id[: container.RESIDUAL_ID_BYTES]) != self.header.residual_id:
-            raise ModelMismatchError(
-                f"the stream ends in a lossless residual of id {self.header.residual_id.hex()}, but this program has "
-                f"{known.hex()}: decode it with the version that made it"
-            )
-        return residual
 
     def feed(self, data: bytes) -> None:
         """Appends bytes."""
         self._payload = (self._payload + data)[: self.header.payload_bytes]
         self._reader.feed(self._payload)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are known."""
+        return self.step == self.header.total_steps
 
     @property
     def file_bytes(self) -> int:
@@ -86,15 +146,11 @@ class Decoder:
         return len(self._payload) == self.header.payload_bytes
 
     @property
-    def begun(self) -> bool:
+    def partly_known(self) -> bool:
         """Whether something is known of the next step."""
-        return self.state.begun or self._pixels_begun
+        return self.state.partly_known
 
-    def referred(self) -> None:
-        """Says that the references of the next step have been taken already (Model.refer)."""
-        self._referred_step = self.step
-
-    def advance(self) -> bool:
+    def receive(self) -> bool:
         """Decodes one more step; False if all are decoded or the bytes do not determine the next one yet.
 
         In the latter case, what they do determine goes into `picture`.
@@ -102,13 +158,9 @@ class Decoder:
         Raises:
           DamagedStreamError: the stream contradicts itself.
         """
-        if not self._check() or self.step == self.header.total_steps:
+        if not self._check() or self.ended:
             return False
-        if self.step >= self.header.steps:
-            return self._advance_residual()
-        if self._referred_step != self.step:
-            self.model.refer([self.state], self.step)
-            self._referred_step = self.step
+        expect_together([self])
         mark = self._reader.mark()
         try:
             complete = self.state.receive(self._reader, self.step)
@@ -117,42 +169,18 @@ class Decoder:
         if not complete:
             self._missing(mark)
             return False
-        self._completed()
-        return True
-
-    def _advance_residual(self) -> bool:
-        """`advance` for a class of pixels (uqdm.lossless.predicted)."""
-        if self.pixels is None:
-            assert self._residual is not None, "only streams with a residual have steps beyond the model's"
-            self.pixels = self._residual.begin(self.state, self.header.steps, self.header.height, self.header.width)
-        mark = self._reader.mark()
-        try:
-            complete = self.pixels.receive(self._reader, self.step - self.header.steps)
-        except OverflowError:
-            raise self._damaged() from None
-        self._pixels_begun = not complete
-        if not complete:
-            self._missing(mark)
-            return False
-        self._completed()
-        return True
-
-    def _completed(self) -> None:
-        """A step is complete; the sender's check value may follow."""
         self.step += 1
-        self._check_due = (
-            self.step in (self.header.steps, self.header.total_steps)
-            or self._reader.position[0] - self._checked_words >= CHECK_INTERVAL_WORDS
-        )
+        self._check_due = _check_follows(self.step, self.header, self._reader.position[0] - self._checked_words)
         self._check()
+        return True
 
     def _check(self) -> bool:
         """Mirror image of the sender's check values; whether none is missing."""
         if not self._check_due:
             return True
         mark = self._reader.mark()
-        received = self._reader.decode(CHECK_TABLE, np.zeros(2, np.int64))
-        if (received != (self.pixels or self.state).check_bytes[: len(received)]).any():
+        received = self._reader.decode(_CHECK_TABLE, np.zeros(2, np.int64))
+        if (received != self.state.check_bytes[: len(received)]).any():
             raise self._damaged()
         self._check_due = len(received) < 2
         if self._check_due:
@@ -175,53 +203,33 @@ class Decoder:
         return DamagedStreamError(f"the stream is damaged {where}: {good_part}", step=step, good_bytes=good)
 
     def picture(self) -> np.ndarray:
-        """The picture that all bytes so far determine, uint8 (H, W, 3)."""
-        return self.reconstruct("denoise", None, 0)
+        """The picture that all bytes so far determine, denoised: uint8 (H, W, 3)."""
+        return self.model.picture(self.state, self.step)
 
-    def check_method(self, method: str, remaining_steps: int | None, realism: float | None = None) -> None:
-        """Raises ValueError where `reconstruct` cannot do what is asked."""
-        if realism is not None and not 0 <= realism <= 1:
-            raise ValueError(f"realism must lie in [0, 1] (0 is the denoised picture, 1 a draw), got {realism}")
-        if method not in self.state.methods:
-            raise ValueError(f"method must be one of {', '.join(self.state.methods)} for this model, got {method!r}")
-        if remaining_steps is not None and remaining_steps < 1:
-            raise ValueError(f"the number of remaining steps must be at least 1, got {remaining_steps}")
+    def branch(self, file_bytes: int | None = None) -> "Receiver":
+        """A copy that can go its own way, having received no more than so many bytes of the file.
 
-    def reconstruct(
-        self, method: str, remaining_steps: int | None, seed: int, realism: float | None = None
-    ) -> np.ndarray:
-        """The picture, with what is missing filled in (uqdm.codec.api.decode), uint8 (H, W, 3)."""
-        self.check_method(method, remaining_steps, realism)
-        if realism is not None:
-            drawing = self.state.methods[1] if method == "denoise" else method
-            ends = (self.reconstruct(each, remaining_steps, seed) for each in ("denoise", drawing))
-            mean, draw = (np.asarray(end, np.float64) for end in ends)
-            return np.rint((1 - realism) * mean + realism * draw).astype(np.uint8)
-        if self.pixels is None:
-            return self.state.reconstruct(self.step, method, remaining_steps, seed)
-        if self.pixels.determined.all():
-            return np.array(self.pixels.known)
-        shown = self.state.reconstruct(self.header.steps, method, remaining_steps, seed)
-        return np.where(self.pixels.determined, self.pixels.known, shown)
+        Args:
+          file_bytes: at least as many as determine what is known already; by default all that have been received.
+        """
+        branch = copy.copy(self)
+        if file_bytes is not None:
+            branch._payload = self._payload[: file_bytes - self._header_bytes]
+        branch.state, branch._reader = self.state.branch(), Reader(branch._payload)
+        branch._reader.reset(self._reader.mark())
+        return branch
 
 
-def check_against(data: bytes, picture: np.ndarray, *, model: Model | None = None) -> None:
-    """Decodes a stream or a prefix of one, and makes sure that its state, and the pixels of its residual, are a
-    picture's.
+def expect_together(receivers: Sequence[Receiver]) -> None:
+    """Tells receivers what to expect of their next step, asking the network about all of them at once.
 
     Args:
-      data: the bytes.
-      picture: uint8 (H, W, 3), what was encoded.
-      model: what it was encoded with.
-
-    Raises:
-      StreamError: it does not decode, or to something else.
+      receivers: of pictures of one size, with one model, all before the same step; those that know it already are left
+        out.
     """
-    decoder = Decoder(data, model=model)
-    while decoder.advance():
-        pass
-    step = min(decoder.step, decoder.header.steps)
-    if not decoder.state.agrees_with(picture, step):
-        raise DamagedStreamError("what was decoded is of another picture", step=step, good_bytes=0)
-    if decoder.pixels is not None and (decoder.pixels.known != picture)[decoder.pixels.determined].any():
-        raise DamagedStreamError("a pixel is not what was encoded", step=step, good_bytes=0)
+    asked = [receiver for receiver in receivers if receiver._expected_step != receiver.step]
+    if asked:
+        step = asked[0].step
+        asked[0].model.expect([receiver.state for receiver in asked], step)
+        for receiver in asked:
+            receiver._expected_step = step

@@ -27,6 +27,7 @@ from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.model import Process
 from uqdm.diffusion.network import UNetConfig
 from uqdm.diffusion.process import Moments, NoiseSchedule
+from uqdm.transforms.pixels import pixels_of, values_of
 
 __all__ = ["DiffusionLoss", "Terms"]
 
@@ -122,7 +123,7 @@ class DiffusionLoss:
 
     def __call__(self, parameters: dict, pictures: UInt8[Array | np.ndarray, "n h w 3"], key: PRNGKeyArray) -> Terms:
         """Eq. 1, estimated from one step per picture."""
-        x = diffusion.values_of(pictures)
+        x = values_of(pictures)
         count, pixels = x.shape[0], x.shape[1] * x.shape[2]
         of_states, of_steps = jax.random.split(key)
         states = self.states(parameters, x, of_states)
@@ -152,7 +153,7 @@ class DiffusionLoss:
           Bits per pixel of each step (n, T); PSNR in dB of what z_t denoises to, at all T + 1 times; bits per pixel of
           the lossless rest.
         """
-        x = diffusion.values_of(pictures)
+        x = values_of(pictures)
         pixels = x.shape[1] * x.shape[2]
         states = self.states(parameters, x, key)
         each = [
@@ -160,7 +161,7 @@ class DiffusionLoss:
             for i in range(self.steps)
         ]
         last = jnp.clip(states[-1] / diffusion.alpha(self._gammas(parameters)[-1]), -1.0, 1.0)
-        shown = diffusion.pixels_of(last).astype(jnp.float32)
+        shown = pixels_of(last).astype(jnp.float32)
         errors = [error for _, error in each] + [jnp.square(shown - jnp.asarray(pictures, jnp.float32)).mean((1, 2, 3))]
         psnr = 10 * jnp.log10(255.0**2 / jnp.maximum(jnp.stack(errors, -1), 1e-4))
         rates = jnp.stack([bits for bits, _ in each], -1) / pixels

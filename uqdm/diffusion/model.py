@@ -26,9 +26,9 @@ from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.network import UNetConfig
 from uqdm.diffusion.process import Moments, NoiseSchedule
-from uqdm.diffusion.source import Pixels
-from uqdm.diffusion.state import DiffusionState, Expectation
+from uqdm.diffusion.state import Course, DiffusionState, Expectation, expect, picture
 from uqdm.diffusion.step_channel import GaussianStep, StepChannel, UniformStep
+from uqdm.transforms.pixels import Pixels
 
 __all__ = ["DiffusionModel"]
 
@@ -150,28 +150,29 @@ class DiffusionModel(archive.Contents):
         return jax.device_put(self.parameters)
 
     @property
-    def source(self) -> Pixels:
-        """What is sent of a picture."""
-        return Pixels(stride=self.network.stride)
+    def family(self) -> str:
+        """The process."""
+        return self.process
 
     @property
-    def step_channel(self) -> StepChannel:
-        """What sends a step."""
-        return UniformStep(logistic=self.logistic) if self.process == "uniform" else GaussianStep()
+    def course(self) -> Course:
+        """What the steps are about."""
+        channel: StepChannel = UniformStep(logistic=self.logistic) if self.process == "uniform" else GaussianStep()
+        return Course(self.gammas, Pixels(stride=self.network.stride), channel)
 
-    def expect(self, z: np.ndarray, gamma_t: float, gamma_s: float) -> Expectation:
+    def expectation(self, z: np.ndarray, gamma_t: float, gamma_s: float) -> Expectation:
         """What the network says of one noisy picture z_t (H, W, 3) and of the step from t to s."""
         # The Gaussian process simulates channels of equal covariance.
         static = (self.network, self.process == "uniform" and self.config["forward_kernel_scale"])
         outputs = _expect(static, self._on_device, jnp.asarray(z)[None], jnp.float32(gamma_t), jnp.float32(gamma_s))
         unclipped, mean, std = (np.asarray(output[0]) for output in outputs)
-        return Expectation(unclipped, self.source.clip(unclipped), Moments(mean, std))
+        return Expectation(unclipped, self.course.source.clip(unclipped), Moments(mean, std))
 
     def last_estimate(self, z: np.ndarray) -> np.ndarray:
         """The largest of p(x | z_0), which is at z_0 / alpha_0."""
-        return self.source.clip(z / np.asarray(diffusion.alpha(self.gammas[-1])))
+        return self.course.source.clip(z / np.asarray(diffusion.alpha(self.gammas[-1])))
 
-    def begin(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> DiffusionState:
+    def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> DiffusionState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3).
 
         Raises:
@@ -182,12 +183,15 @@ class DiffusionModel(archive.Contents):
                 "this Gaussian model cannot encode, since its references have not their targets' standard deviation: "
                 "train it with --recipe.network.no-learned-scale"
             )
-        return DiffusionState(self, height, width, seed, picture)
+        return DiffusionState(self.course, height, width, seed, picture)
 
-    def refer(self, states: Sequence[DiffusionState], step: int) -> None:
-        """Asks the network what to expect of a step."""
-        for state in states:
-            state.refer(step)
+    def expect(self, states: Sequence[DiffusionState], step: int) -> None:
+        """Tells states what to expect of a step."""
+        expect(self, states, step)
+
+    def picture(self, state: DiffusionState, step: int) -> np.ndarray:
+        """What is known after so many steps and a part of the next, denoised: uint8 (H, W, 3)."""
+        return picture(self, state, step)
 
 
 @partial(jax.jit, static_argnums=0)

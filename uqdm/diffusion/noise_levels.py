@@ -72,13 +72,13 @@ def denoising_errors(
     levels = diffusion.falling_gammas(gammas)
     noise, rows, sizes = np.random.default_rng(seed), [], set()
     for picture in pictures:
-        x = model.source.values(picture)
+        x = model.course.source.values(picture)
         sizes.add(x.size)
         row = []
         for gamma in levels:
             scales = float(diffusion.alpha(gamma)), float(diffusion.sigma(gamma))
             z = scales[0] * x + scales[1] * noise.standard_normal(x.shape, np.float32)
-            x_hat = model.expect(z.astype(np.float32), gamma, gamma - 1.0).denoised
+            x_hat = model.expectation(z.astype(np.float32), gamma, gamma - 1.0).denoised
             row.append(np.square(x - x_hat, dtype=np.float64).sum())
         rows.append(row)
     if len(sizes) != 1:

@@ -33,9 +33,10 @@ from jax.typing import ArrayLike
 from channel_sim.gaussian import GaussianChannel
 from uqdm import archive
 from uqdm.diffusion import process as diffusion
-from uqdm.diffusion.source import Pixels, Source
-from uqdm.diffusion.state import DiffusionState, Expectation
+from uqdm.diffusion.source import Source
+from uqdm.diffusion.state import Course, DiffusionState, Expectation, expect, picture
 from uqdm.diffusion.step_channel import GaussianStep
+from uqdm.transforms.pixels import Pixels
 
 __all__ = ["PredictorModel"]
 
@@ -82,11 +83,16 @@ class PredictorModel:
         return len(self.gammas) - 1
 
     @property
-    def step_channel(self) -> GaussianStep:
-        """What sends a step."""
-        return GaussianStep(channel=self.channel)
+    def family(self) -> str:
+        """Of all predictors."""
+        return "predictor"
 
-    def expect(self, z: np.ndarray, gamma_t: float, gamma_s: float) -> Expectation:
+    @property
+    def course(self) -> Course:
+        """What the steps are about."""
+        return Course(self.gammas, self.source, GaussianStep(channel=self.channel))
+
+    def expectation(self, z: np.ndarray, gamma_t: float, gamma_s: float) -> Expectation:
         """What the predictor says of z_t and of the step from t to s.
 
         Raises:
@@ -109,11 +115,14 @@ class PredictorModel:
             )
         return np.asarray(diffusion.denoised(z, noise, gamma))
 
-    def begin(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> DiffusionState:
+    def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> DiffusionState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
-        return DiffusionState(self, height, width, seed, picture)
+        return DiffusionState(self.course, height, width, seed, picture)
 
-    def refer(self, states: Sequence[DiffusionState], step: int) -> None:
-        """Asks the predictor what to expect of a step."""
-        for state in states:
-            state.refer(step)
+    def expect(self, states: Sequence[DiffusionState], step: int) -> None:
+        """Tells states what to expect of a step."""
+        expect(self, states, step)
+
+    def picture(self, state: DiffusionState, step: int) -> np.ndarray:
+        """What is known after so many steps and a part of the next, denoised: uint8 (H, W, 3)."""
+        return picture(self, state, step)

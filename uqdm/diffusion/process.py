@@ -1,6 +1,6 @@
 """The Gaussian and the universally quantized diffusion process, as closed forms.
 
-Pictures have values x = 2 (v + 1/2) / 256 - 1 for v in {0, ..., 255}. The forward process (review, Eq. 23) is
+Pictures have values x in [-1, 1] (uqdm.transforms.pixels). The forward process (review, Eq. 23) is
 
     z_t = alpha_t x + sigma_t N,      alpha_t^2 = sigmoid(-gamma_t),  sigma_t^2 = sigmoid(gamma_t),          (1)
 
@@ -40,6 +40,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from uqdm.training import densities
+from uqdm.transforms.pixels import values_of
+
 __all__ = [
     "MOST_STEPS",
     "Moments",
@@ -51,13 +54,12 @@ __all__ = [
     "gaussian_kl_bits",
     "log_p_of_x",
     "log_psi_mass",
-    "pixels_of",
     "posterior",
+    "posterior_std",
     "reference",
     "sample_reference",
     "step_gammas",
     "truncated_logistic_mean",
-    "values_of",
 ]
 
 MOST_STEPS = 255
@@ -148,16 +150,6 @@ def _share(gamma_t, gamma_s) -> Array:
     return -jnp.expm1(jnp.asarray(gamma_s, jnp.float32) - jnp.asarray(gamma_t, jnp.float32))
 
 
-def values_of(pixels: ArrayLike) -> Array:
-    """x of pixels v."""
-    return 2 * (jnp.asarray(pixels, jnp.float32) + 0.5) / 256 - 1
-
-
-def pixels_of(x: ArrayLike) -> Array:
-    """Most probable pixels, uint8; p(v | x) falls with the distance from x."""
-    return jnp.clip(jnp.round((jnp.asarray(x) + 1) * 128 - 0.5), 0, 255).astype(jnp.uint8)
-
-
 def denoised(z: ArrayLike, noise: ArrayLike, gamma: ArrayLike) -> Array:
     """x_hat of eps_hat, not clipped."""
     return (jnp.asarray(z) - sigma(gamma) * jnp.asarray(noise)) / alpha(gamma)
@@ -168,6 +160,11 @@ def posterior(z: ArrayLike, x: ArrayLike, gamma_t: ArrayLike, gamma_s: ArrayLike
     c = _share(gamma_t, gamma_s)
     mean = alpha(gamma_s) * ((1 - c) / alpha(gamma_t) * jnp.asarray(z) + c * jnp.asarray(x))
     return Moments(mean, sigma(gamma_s) * jnp.sqrt(c))
+
+
+def posterior_std(gamma_t: float, gamma_s: float) -> float:
+    """Standard deviation of the posterior (Eq. 2), the same for every x."""
+    return float(posterior(np.float32(0), np.float32(0), gamma_t, gamma_s).std)
 
 
 def reference(
@@ -195,13 +192,9 @@ def log_psi_mass(low: ArrayLike, high: ArrayLike, moments: Moments, *, logistic:
     """log of psi's mass between two points, accurate in both tails (nats)."""
     if logistic:
         low, high = ((end - moments.mean) / (moments.std * _LOGISTIC) for end in (low, high))
-        gap = jnp.log(-jnp.expm1(jnp.minimum(low - high, -1e-6)))
-        return jax.nn.log_sigmoid(high) + jax.nn.log_sigmoid(-low) + gap
+        return densities.logistic_log_mass(low, high)
     low, high = ((end - moments.mean) / moments.std for end in (low, high))
-    # In the left tail, where log_ndtr is accurate.
-    low, high = jnp.where(low > 0, -high, low), jnp.where(low > 0, -low, high)
-    upper = jax.scipy.special.log_ndtr(high)
-    return upper + jnp.log(-jnp.expm1(jnp.minimum(jax.scipy.special.log_ndtr(low) - upper, -1e-6)))
+    return densities.gaussian_log_mass(low, high)
 
 
 def truncated_logistic_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -231,9 +224,8 @@ def truncated_logistic_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 def gaussian_kl_bits(target: Moments, reference: Moments) -> Array:
     """KL(target || reference) of Gaussians, per coordinate."""
-    ratio = (target.std / reference.std) ** 2
-    shift = ((target.mean - reference.mean) / reference.std) ** 2
-    return 0.5 * jnp.asarray(ratio + shift - 1 - jnp.log(ratio)) / jnp.log(2)
+    shift, ratio = (target.mean - reference.mean) / reference.std, target.std / reference.std
+    return densities.gaussian_kl_bits(shift, ratio)
 
 
 def log_p_of_x(z: Float[Array, "..."], gamma_0: ArrayLike) -> Float[Array, "... 256"]:

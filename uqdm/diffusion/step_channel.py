@@ -21,7 +21,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from channel_sim.channel import Gaussian, Logistic, Uniform
 from channel_sim.dither import DitheredQuantization
-from channel_sim.entropy import Reader, Sampler, Writer
+from channel_sim.entropy import Reader, Writer
 from channel_sim.gaussian import GaussianChannel
 from channel_sim.randomness import SharedRandomness
 from uqdm.diffusion import process as diffusion
@@ -47,9 +47,7 @@ class StepChannel(Protocol):
         """Sends a sample of the target, float64 (d,)."""
         ...
 
-    def receive(
-        self, reader: Reader | Sampler, target_std: float, reference: Moments, shared: SharedRandomness
-    ) -> Received:
+    def receive(self, reader: Reader, target_std: float, reference: Moments, shared: SharedRandomness) -> Received:
         """Mirror image of `send`."""
         ...
 
@@ -72,9 +70,7 @@ class UniformStep:
         channel = DitheredQuantization(width=float(target.width))
         return channel.encode(writer, Uniform(_flat(target.mean), channel.width), self.psi(reference), shared)
 
-    def receive(
-        self, reader: Reader | Sampler, target_std: float, reference: Moments, shared: SharedRandomness
-    ) -> Received:
+    def receive(self, reader: Reader, target_std: float, reference: Moments, shared: SharedRandomness) -> Received:
         channel = DitheredQuantization(width=_width(target_std))
         sample, known = channel.decode_prefix(reader, self.psi(reference), shared)
         if sample is not None:
@@ -107,10 +103,7 @@ class GaussianStep:
             writer, Gaussian(_flat(target.mean), std), Gaussian(_flat(reference.mean), std), shared
         )
 
-    def receive(
-        self, reader: Reader | Sampler, target_std: float, reference: Moments, shared: SharedRandomness
-    ) -> Received:
-        assert isinstance(reader, Reader), "what is missing is drawn by `draw`"
+    def receive(self, reader: Reader, target_std: float, reference: Moments, shared: SharedRandomness) -> Received:
         try:
             return Received(self.channel.decode(reader, Gaussian(_flat(reference.mean), target_std), shared))
         except EOFError:

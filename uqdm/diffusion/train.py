@@ -2,7 +2,7 @@
 
 The loss is the negative ELBO (uqdm.diffusion.loss). A batch is spread over all devices of all processes; parameters are
 the same everywhere. What a step does depends on (recipe, sources, step) only, not on the number of devices, up to the
-order of sums: random numbers are drawn for the whole batch, and pictures come by their number (uqdm.training.dataset).
+order of sums: random numbers are drawn for the whole batch, and pictures come by their number (uqdm.training.batches).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from uqdm.diffusion.loss import DiffusionLoss
 from uqdm.diffusion.model import DiffusionModel, Process
 from uqdm.diffusion.network import UNetConfig
-from uqdm.training.dataset import Batches, open_source
+from uqdm.training.batches import Batches
+from uqdm.training.dataset import Source, open_source
 from uqdm.training.loop import Run, train
 from uqdm.training.state import TrainState, first_state, next_state
 
@@ -241,7 +242,7 @@ class Trainer:
 
 def fit(
     recipe: Recipe,
-    source: str,
+    source: str | Path | np.ndarray | Source,
     validation: dict[str, np.ndarray],
     folder: str | Path,
     *,

@@ -3,13 +3,13 @@
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from uqdm.codec.api import StepCost, container, encode_with_costs
-from uqdm.codec.loop import Decoder
+from uqdm.codec.rate_control import pictures_at
 from uqdm.contract import Model
 from uqdm.metrics import bpp, lpips, ms_ssim, psnr_db, wasserstein_distortion
 
@@ -21,7 +21,6 @@ __all__ = [
     "columns",
     "cut_points",
     "fields",
-    "pictures_at",
     "point_of",
     "progressive_points",
     "read_points",
@@ -83,20 +82,6 @@ def point_of(
     """Measures a decoded picture, both uint8 (H, W, 3)."""
     quality = {name: float(METRICS[name].measure(picture, decoded)) for name in metrics}
     return Point(codec, setting, file_bytes, bpp(file_bytes, picture), quality)
-
-
-def pictures_at(data: bytes, sizes: Iterable[int], model: Model) -> Iterator[np.ndarray]:
-    """What `uqdm.decode(data[:size])` shows for rising sizes, all in one pass; uint8 (H, W, 3) each."""
-    decoder, received = None, 0
-    for size in sizes:
-        if decoder is None:
-            decoder = Decoder(data[:size], model=model)
-        else:
-            decoder.feed(data[received:size])
-        received = size
-        while decoder.advance():
-            pass
-        yield decoder.picture()
 
 
 def cut_points(

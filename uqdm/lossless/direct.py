@@ -17,6 +17,7 @@ pixels. Tables come from the network's floating-point outputs, as all of this pr
 that compute the same (uqdm.diffusion.model).
 """
 
+import copy
 import hashlib
 import zlib
 from collections.abc import Callable
@@ -24,7 +25,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from channel_sim.channel import log_mass
 from channel_sim.entropy import ProbabilityTable, Reader, Writer, quantize_probabilities
 from uqdm.diffusion.state import DiffusionState
 from uqdm.diffusion.step_channel import UniformStep
@@ -47,19 +47,22 @@ class DirectResidual:
         """Of this way to code; what it needs to know is the model."""
         return hashlib.sha256(b"uqdm direct tail 1").digest()
 
-    def steps(self, model: "DiffusionModel") -> int:
+    def steps_before(self, model: "DiffusionModel") -> int:
         """All but the last."""
         return model.steps - 1
 
-    def begin(self, state: DiffusionState, step: int, height: int, width: int) -> "DirectPixels":
-        """The state before the first class."""
-        return DirectPixels(state, step, height, width)
+    def start(self, model: "DiffusionModel", state: DiffusionState, step: int) -> "DirectPixels":
+        """Before the first class."""
+        if step < model.steps and state.expectation is None:
+            model.expect([state], step)
+        return DirectPixels(state, step)
 
 
 class DirectPixels:
     """What both sides know of pixels (uqdm.contract.Pixels)."""
 
-    def __init__(self, state: DiffusionState, step: int, height: int, width: int):
+    def __init__(self, state: DiffusionState, step: int):
+        height, width = state.size
         low, high = ((end[:height, :width] + 1) * 128 - 0.5 for end in state.support(step))
         # A damaged message may leave no candidate: then the nearest value is one.
         self._first = np.clip(np.ceil(low), 0, 255).astype(np.int64)
@@ -67,7 +70,7 @@ class DirectPixels:
         shape, moments = (height, width, 3), state.moments_of_source(step)
         self._family, location, scale = None, np.zeros(shape), np.ones(shape)
         if moments is not None:
-            channel = state.model.step_channel
+            channel = state.course.channel
             assert isinstance(channel, UniformStep), "only the uniform process has this residual"
             density = channel.psi(moments)
             self._family = type(density)
@@ -77,6 +80,12 @@ class DirectPixels:
         self._crc = zlib.crc32(state.check_bytes.astype(np.uint8).tobytes())
         self.known = np.zeros(shape, np.uint8)
         self.determined = np.zeros(shape, bool)
+
+    def branch(self) -> "DirectPixels":
+        """A copy that can go its own way."""
+        branch = copy.copy(self)
+        branch.known, branch.determined = self.known.copy(), self.determined.copy()
+        return branch
 
     @property
     def check_bytes(self) -> np.ndarray:
@@ -89,8 +98,8 @@ class DirectPixels:
         if self._family is None:
             logs = np.zeros(values.shape)
         else:
-            ends = ((values + side - location[:, None]) / scale[:, None] for side in (-0.5, 0.5))
-            logs = log_mass(self._family(0.0, 1.0), *ends)
+            psi = self._family(location[:, None], scale[:, None])
+            logs = psi.log_mass(values - 0.5, values + 0.5)
         logs = np.where(candidates < count[:, None], logs, -np.inf)
         return ProbabilityTable(quantize_probabilities(np.exp(logs - logs.max(1, keepdims=True))))
 

@@ -28,6 +28,7 @@ under a logistic density at mu - 256 d + 128: the same splits of dead-zone cells
 tables as in all steps before, the zero cell cut at 0 in the end. One colour after the other: G, then R, then B.
 """
 
+import copy
 import zlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -54,7 +55,7 @@ from uqdm.nested.model import NestedModel
 from uqdm.nested.state import NestedState
 from uqdm.transforms.wavelet import unpack
 
-__all__ = ["PixelState", "Residual", "load_residual", "predict_pixels"]
+__all__ = ["PredictedPixels", "PredictedResidual", "load_residual", "predict_pixels"]
 
 _FORMAT = 1
 _STRIP_QUADS = 2**16
@@ -121,7 +122,7 @@ def predict_pixels(doubled: np.ndarray, block: int, finest_width: float) -> np.n
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Residual(archive.Contents):
+class PredictedResidual(archive.Contents):
     """The contents of a residual file (uqdm.archive).
 
     Attributes:
@@ -130,7 +131,7 @@ class Residual(archive.Contents):
     """
 
     @classmethod
-    def from_networks(cls, networks: list[dict[str, Any]], *, stop_width: float) -> "Residual":
+    def from_networks(cls, networks: list[dict[str, Any]], *, stop_width: float) -> "PredictedResidual":
         """Rounds trained networks (uqdm.lossless.pixel_network) to integers.
 
         Args:
@@ -140,17 +141,17 @@ class Residual(archive.Contents):
         config = archive.pack_config({"format": _FORMAT, "stop_width": stop_width})
         return cls(arrays={"config": config} | network.from_parameters(networks))
 
-    def steps(self, model: NestedModel) -> int:
+    def steps_before(self, model: NestedModel) -> int:
         """After how many steps of a model the residual begins by default: its last level of at least `stop_width`."""
         widths = [model.schedule.width(step.level) for step in model.schedule.steps]
         return sum(width >= self.config["stop_width"] for width in widths)
 
-    def begin(self, state: NestedState, step: int, height: int, width: int) -> "PixelState":
-        """The state before the first class."""
-        return PixelState(self, state, height, width)
+    def start(self, model: NestedModel, state: NestedState, step: int) -> "PredictedPixels":
+        """Before the first class."""
+        return PredictedPixels(self, model, state)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Residual":
+    def from_bytes(cls, data: bytes) -> "PredictedResidual":
         """Reads the file.
 
         Raises:
@@ -169,9 +170,9 @@ class Residual(archive.Contents):
 
 
 @lru_cache(maxsize=1)
-def load_residual() -> Residual:
+def load_residual() -> PredictedResidual:
     """The residual that comes with the package."""
-    return Residual.from_bytes((resources.files("uqdm") / "weights" / "residual.npz").read_bytes())
+    return PredictedResidual.from_bytes((resources.files("uqdm") / "weights" / "residual.npz").read_bytes())
 
 
 class _Expected(NamedTuple):
@@ -182,7 +183,7 @@ class _Expected(NamedTuple):
     reference: TableReference
 
 
-class PixelState:
+class PredictedPixels:
     """What both sides know of pixels; the mirror images `send` and `receive` add a class.
 
     Attributes:
@@ -190,8 +191,8 @@ class PixelState:
       determined: bool (H, W, 3), where `known` holds.
     """
 
-    def __init__(self, residual: Residual, state: NestedState, height: int, width: int):
-        model = state.model
+    def __init__(self, residual: "PredictedResidual", model: NestedModel, state: NestedState):
+        height, width = state.size
         self._residual, self._model, self._crc = residual, model, state.crc
         shape = state.grid.shape
         midpoint = state.midpoint.reshape(shape).astype(np.int64)
@@ -204,6 +205,14 @@ class PixelState:
         self.known = np.zeros((height, width, 3), np.uint8)
         self.determined = np.zeros((height, width, 3), bool)
         self._latest: tuple[int, tuple[np.ndarray, ...]] | None = None
+
+    def branch(self) -> "PredictedPixels":
+        """A copy that can go its own way."""
+        branch = copy.copy(self)
+        branch.known, branch.determined, branch._errors = (
+            array.copy() for array in (self.known, self.determined, self._errors)
+        )
+        return branch
 
     @property
     def check_bytes(self) -> np.ndarray:

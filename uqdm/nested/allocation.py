@@ -29,9 +29,9 @@ def block_bits(
       float64 (steps, h, w), in bits, on the grid of blocks that covers the picture.
     """
     height, width = picture.shape[:2]
-    state, writer, bits = model.begin(height, width, seed, picture), Writer(), []
+    state, writer, bits = model.new_state(height, width, seed, picture), Writer(), []
     for step in range(model.steps):
-        model.refer([state], step)
+        model.expect([state], step)
         bits.append(state.block_bits(step))
         state.send(writer, step)
         on_step()

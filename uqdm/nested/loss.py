@@ -15,8 +15,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from uqdm.nested.network import INPUT_LIMIT, INPUT_UNITS, Outputs, State
 from uqdm.nested.process import LOGISTIC_SCALE, Prior, prior_of_levels
 from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.training.densities import logistic_log_mass
 
-__all__ = ["NestedLoss", "StepTerms", "View", "known_state", "location_and_log2_scale", "log_mass"]
+__all__ = ["NestedLoss", "StepTerms", "View", "known_state", "location_and_log2_scale"]
 
 LOCATION_LIMIT = 4.0
 SCALE_LIMIT = 16.0
@@ -43,12 +44,6 @@ def cell_of(y: Array, width: Array) -> tuple[Array, Array]:
     near, far = index * width, (index + 1) * width
     low = jnp.where(index == 0, -width, jnp.where(y > 0, near, -far))
     return low, jnp.where(index == 0, width, jnp.where(y > 0, far, -near))
-
-
-def log_mass(low: Array, high: Array) -> Array:
-    """log of the standard logistic's mass on (low, high), accurate in both tails."""
-    gap = jnp.log(-jnp.expm1(-jnp.maximum(high - low, 1e-6)))
-    return jax.nn.log_sigmoid(high) + jax.nn.log_sigmoid(-low) + gap
 
 
 class StepTerms(NamedTuple):
@@ -157,8 +152,8 @@ class NestedLoss:
         scale = jnp.clip(2.0**log2_scale, child / SCALE_LIMIT, child * SCALE_LIMIT)
         view = View(y, shift, width, low, high, middle + offset, scale)
 
-        parent_log_mass = log_mass(view.standardised(low), view.standardised(high))
-        log_probability = log_mass(view.standardised(child_low), view.standardised(child_high))
+        parent_log_mass = logistic_log_mass(view.standardised(low), view.standardised(high))
+        log_probability = logistic_log_mass(view.standardised(child_low), view.standardised(child_high))
         bits = -(log_probability - jnp.where(seen, parent_log_mass, 0.0)) / np.log(2)
 
         def total(which):

@@ -8,11 +8,9 @@ The file (uqdm.archive) has
     level/...      int64: the integers of every level (uqdm.nested.process)
     integer/...    the network in integers (uqdm.nested.integer_network)
     scale/...      float32: step sizes of the kernels, per output channel
-    weight/...     the parameters of the network (uqdm.nested.network), for estimates and for further training: float32,
-    but
-                   kernels as int8; those that integer/... holds already are not repeated
-    preview/trust  float32 (steps + 1,), not in all files: how much to trust a fresh estimate
-    (uqdm.nested.preview_weights)
+    weight/...     the parameters of the network (uqdm.nested.network), for estimates and for further training:
+                   float32, but kernels as int8; those that integer/... holds already are not repeated
+    preview/trust  float32 (steps + 1,), not in all files: weights of fresh estimates (uqdm.nested.preview_weights)
 
 and the model id is the identity of them all but the last. What a stream means is decided by config, prior_std, table/,
 level/ and integer/ alone; the rest shapes previews.
@@ -32,15 +30,16 @@ from channel_sim.split_tables import SplitTables
 from uqdm import archive
 from uqdm.exact.convolution import proven_convolution
 from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
-from uqdm.exact.strips import in_strips
+from uqdm.exact.strips import STRIP_CELLS, in_strips
 from uqdm.nested import integer_network as integer
 from uqdm.nested import network as networks
 from uqdm.nested.context import channel_range
 from uqdm.nested.network import NetworkConfig
+from uqdm.nested.preview import mean_estimate
 from uqdm.nested.process import TICKS, LevelTables, prior_of_levels
 from uqdm.nested.schedule import Schedule, phase_classes
-from uqdm.nested.state import NestedState, refer
-from uqdm.transforms.wavelet import analysis, synthesis
+from uqdm.nested.state import NestedCode, NestedState
+from uqdm.transforms.wavelet import synthesis
 
 __all__ = ["NestedModel"]
 
@@ -136,7 +135,7 @@ class NestedModel(archive.Contents):
             leaves[name] = steps.astype(np.float32) * scale
         return archive.nested(leaves)
 
-    @cached_property
+    @property
     def preview_weights(self) -> Float[np.ndarray, " t"]:
         """c_0, ..., c_T of uqdm.nested.preview_weights, Eq. 1: (steps + 1,) in [0, 1]; 1 where there are none."""
         return self.arrays.get("preview/trust", np.ones(self.steps + 1, np.float32))
@@ -227,13 +226,36 @@ class NestedModel(archive.Contents):
             chosen.append(range(taking_part[0], taking_part[-1] + 1))
         return chosen
 
-    def begin(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
-        """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
-        return NestedState(self, height, width, seed, picture)
+    @property
+    def family(self) -> str:
+        """The nested process's."""
+        return "nested"
 
-    def refer(self, states: Sequence[NestedState], step: int) -> None:
-        """Takes the references of a step for states of pictures of one size, asking the network about all at once."""
-        refer(self, states, step)
+    @cached_property
+    def code(self) -> NestedCode:
+        """What decides what symbols mean."""
+        return NestedCode(self.schedule, self.levels, self.tables)
+
+    def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
+        """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
+        return NestedState(self.code, height, width, seed, picture)
+
+    def expect(self, states: Sequence[NestedState], step: int) -> None:
+        """Tells states of pictures of one size their references, asking the network about all at once.
+
+        A halving step needs none: it is coded under the references that its coefficients had in their step.
+        """
+        if self.schedule.steps[step].halving:
+            return
+        units = np.stack([state.units.reshape(state.grid.shape) for state in states])
+        a, b, first = self.reference(units, step)
+        for state, own_a, own_b in zip(states, a, b, strict=True):
+            state.take_references(step, own_a, own_b, first)
+
+    def picture(self, state: NestedState, step: int) -> np.ndarray:
+        """What is known after so many steps and a part of the next, denoised: uint8 (H, W, 3)."""
+        height, width = state.size
+        return self.pixels(mean_estimate(self, state, step))[:height, :width]
 
     def reference(
         self, units: Int8[np.ndarray, "n h w C"], step: int
@@ -257,7 +279,7 @@ class NestedModel(archive.Contents):
             )
             return tuple(np.asarray(output) for output in outputs)
 
-        location, log2_scale = in_strips(evaluate, self._halo, units, classes)
+        location, log2_scale = in_strips(evaluate, self._halo, units, classes, cells=STRIP_CELLS)
         return location, log2_scale, channel_range(bands)[0]
 
     @property
@@ -283,16 +305,14 @@ class NestedModel(archive.Contents):
             return (np.asarray(outputs),)
 
         classes = phase_classes(*units.shape[:2])
-        (coefficients,) = in_strips(evaluate, self._halo, units[None], midpoint[None], shift[None], classes)
+        (coefficients,) = in_strips(
+            evaluate, self._halo, units[None], midpoint[None], shift[None], classes, cells=STRIP_CELLS
+        )
         return coefficients[0]
 
-    def ticks(self, pixels: np.ndarray) -> np.ndarray:
-        """The source X of a picture (uint8, whole blocks): its coefficients in ticks, int32 (h, w, C)."""
-        return np.asarray(_ticks(self._static, jnp.asarray(pixels)))
-
-    def picture(self, coefficients: Array | np.ndarray) -> np.ndarray:
+    def pixels(self, coefficients: Array | np.ndarray) -> np.ndarray:
         """The picture of coefficients (h, w, C), uint8, still extended to whole blocks."""
-        return np.asarray(_picture(self.block, jnp.asarray(coefficients)))
+        return np.array(_pixels(self.block, jnp.asarray(coefficients)))
 
 
 class _Cells(NamedTuple):
@@ -328,12 +348,6 @@ def _estimate(static: _Static, parameters, cells: _Cells, units, midpoint, shift
 
 
 @partial(jax.jit, static_argnums=0)
-def _ticks(static: _Static, pixels):
-    coefficients = analysis(pixels.astype(jnp.float32)[None], static.block)[0]
-    return jnp.round(coefficients * static.ticks_per_unit).astype(jnp.int32)
-
-
-@partial(jax.jit, static_argnums=0)
-def _picture(block: int, coefficients):
+def _pixels(block: int, coefficients):
     pixels = synthesis(coefficients[None], block)[0]
     return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)

@@ -21,6 +21,7 @@ from jaxtyping import Float, UInt8
 
 from channel_sim.entropy import Writer
 from uqdm.nested.model import NestedModel
+from uqdm.nested.preview import earlier_estimate, fresh_estimate
 from uqdm.transforms.wavelet import synthesis
 
 __all__ = ["fit_preview_weights"]
@@ -60,12 +61,12 @@ def _pixels(block: int, coefficients: np.ndarray) -> np.ndarray:
 def _squared_errors(model: NestedModel, picture: np.ndarray, seed: int) -> Sequence[np.ndarray]:
     """Mean squared error after every step, with every weight: (steps, weights)."""
     height, width = picture.shape[:2]
-    state = model.begin(height, width, seed, picture)
+    state = model.new_state(height, width, seed, picture)
     errors = []
     for step in range(model.steps):
-        model.refer([state], step)
+        model.expect([state], step)
         state.send(Writer(), step)
-        both = state.earlier_estimate(step + 1), state.estimate(step + 1)
+        both = earlier_estimate(model, state, step + 1), fresh_estimate(model, state, step + 1)
         earlier, fresh = (_pixels(model.block, one)[:height, :width] for one in both)
         error, change = picture - earlier, fresh - earlier
         # Squares of (error - w change), as a polynomial.

@@ -17,6 +17,7 @@ Everything random is a pure function of (seed, step).
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,7 +34,8 @@ from uqdm.nested.loss import NestedLoss
 from uqdm.nested.model import NestedModel
 from uqdm.nested.network import NetworkConfig
 from uqdm.nested.schedule import Schedule
-from uqdm.training.data import load_pictures, random_crops
+from uqdm.training.batches import Crops, random_crops
+from uqdm.training.dataset import Source, load_pictures
 from uqdm.training.loop import Run, train
 from uqdm.training.state import TrainState, first_state, next_state
 from uqdm.transforms.wavelet import analysis, layout, pad_to_blocks
@@ -102,9 +104,9 @@ def measure_prior(pictures: Sequence[np.ndarray], recipe: Recipe) -> tuple[float
     """Root mean square of every channel over random crops, equal within a band and colour, rounded to six digits."""
     size = max(side for side, _ in recipe.crops)
     total, count = np.zeros(3 * recipe.block**2), 0
-    for start in range(0, recipe.prior_crops, 100):
-        crops = random_crops(pictures, size, 100, seed=recipe.seed + 1, step=start)
-        coefficients = np.asarray(analysis(jnp.asarray(crops, jnp.float32), recipe.block), np.float64)
+    batches = random_crops(pictures, size, seed=recipe.seed + 1).batch(100)
+    for number in range(-(-recipe.prior_crops // 100)):
+        coefficients = np.asarray(analysis(jnp.asarray(batches[number], jnp.float32), recipe.block), np.float64)
         total += np.square(coefficients).sum((0, 1, 2))
         count += coefficients[..., 0].size
     channels = layout(recipe.block)
@@ -232,7 +234,7 @@ class Trainer:
 
 def fit(
     recipe: Recipe,
-    sources: Sequence[str | Path | np.ndarray],
+    sources: Sequence[str | Path | np.ndarray | Source],
     validation: dict[str, np.ndarray],
     folder: str | Path,
     *,
@@ -246,7 +248,7 @@ def fit(
 
     Args:
       recipe: what to train.
-      sources: pictures, as `uqdm.training.data.load_pictures` takes them.
+      sources: pictures, as `uqdm.training.dataset.open_source` takes them.
       validation: named uint8 arrays (N, H, W, 3).
       folder: where checkpoints and logs go.
       run: when it stops, how often it writes, and what it goes on from; `Run()` by default.
@@ -256,14 +258,11 @@ def fit(
     Raises:
       FloatingPointError: the loss became infinite or undefined.
     """
-    pictures = [picture for source in sources for picture in load_pictures(source)]
+    pictures = load_pictures(*sources)
     prior_std = start_from.schedule.prior_std if start_from else measure_prior(pictures, recipe)
     trainer = Trainer(recipe=recipe, schedule=recipe.schedule(prior_std), start_from=start_from)
-
-    def crops(step: int) -> tuple[np.ndarray, ...]:
-        return tuple(random_crops(pictures, side, n, seed=recipe.seed, step=step) for side, n in recipe.crops)
-
-    state = train(trainer, crops, validation, folder, steps=recipe.steps, run=run)
+    with closing(Crops(pictures, recipe.crops, seed=recipe.seed)) as crops:
+        state = train(trainer, crops, validation, folder, steps=recipe.steps, run=run)
     return NestedModel.from_training(
         schedule=trainer.schedule, network=trainer.network, parameters=state.average, name=name
     )

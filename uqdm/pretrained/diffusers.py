@@ -33,7 +33,9 @@ import numpy as np
 
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.predictor import PredictorModel
-from uqdm.diffusion.source import Latents, Pixels, Source
+from uqdm.diffusion.source import Source
+from uqdm.transforms.latents import Latents
+from uqdm.transforms.pixels import Pixels
 
 __all__ = ["GAMMAS_FILE", "Kind", "flow_coordinates", "load_pipeline", "noise_of"]
 

@@ -1,26 +1,41 @@
-"""Large sets of pictures with random access, for training: which pictures a step sees is a function of its number.
+"""Pictures to train on and to measure with: one way to open them, each to be had by its number.
 
+    a folder            of picture files (searched recursively, in the order of their names; hidden ones do not count),
+                        or else of archives
+    a picture file
+    .npz, .npy          an archive: uint8 arrays (N, H, W, 3), or (N, 3 H W), channel by channel, as in the official
+                        ImageNet 64 x 64 archives (train_data_batch_*.npz); of an npz the first array of such a form
     tfds:NAME[:SPLIT]   a data set of tensorflow-datasets, prepared in a format with random access
                         (for ImageNet 64 x 64: tfds:imagenet_resized/64x64)
-    a folder            of picture files, or of the official ImageNet 64 x 64 archives (train_data_batch_*.npz)
-    .npz, .npy          uint8 arrays (N, H, W, 3), or the official archives' (N, 3 H W), channel by channel
+    an array            uint8 (N, H, W, 3)
 
-An official archive is unpacked once into a `.npy` beside it or, where that is not writable, read into memory; arrays in
-`.npy` files stay on disk and are mapped. No TensorFlow is involved at run time.
+Files are read by the rules of uqdm.pictures. A large npz is unpacked once into a `.npy` beside it or, where that is not
+writable, read into memory; arrays in `.npy` files stay on disk and are mapped. No TensorFlow is involved at run time.
 """
 
+import math
 import os
+import tempfile
 import zipfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from uqdm.training.data import SUFFIXES, read_file
+from uqdm.errors import PictureError
+from uqdm.pictures import read_picture
 
-__all__ = ["Batches", "Source", "open_source"]
+__all__ = ["SUFFIXES", "Source", "load_pictures", "open_source"]
+
+SUFFIXES = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".qoi"),
+}
+"""Endings of the files in a folder that are taken for pictures, in small letters."""
+
+_ARCHIVES = {".npz", ".npy"}
+_UNPACKED_FROM_BYTES = 2**28
 
 
 @runtime_checkable
@@ -30,7 +45,11 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3)."""
+        """uint8 (H, W, 3).
+
+        Raises:
+          PictureError: this one cannot be taken; the message names it.
+        """
         ...
 
     def name(self, index: int) -> str:
@@ -52,7 +71,7 @@ class _Arrays:
         array = self._arrays[place]
         picture = np.asarray(array[index - (self._ends[place] - len(array))])
         if picture.ndim == 1:
-            side = round((len(picture) / 3) ** 0.5)
+            side = math.isqrt(len(picture) // 3)
             picture = picture.reshape(3, side, side).transpose(1, 2, 0)
         return picture
 
@@ -63,14 +82,20 @@ class _Arrays:
 class _Files:
     """Picture files, read when they are needed."""
 
-    def __init__(self, files: Sequence[Path], folder: Path):
-        self._files, self._folder = files, folder
+    def __init__(self, files: Sequence[Path], folder: Path, background: str | None):
+        self._files, self._folder, self._background = files, folder, background
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return read_file(self._files[index])
+        file = self._files[index]
+        try:
+            return read_picture(file.read_bytes(), self._background)
+        except PictureError as error:
+            raise PictureError(f"{file}: {error}") from None
+        except OSError as error:
+            raise PictureError(f"cannot read {file}: {error.strerror}") from None
 
     def name(self, index: int) -> str:
         return self._files[index].relative_to(self._folder).as_posix()
@@ -88,109 +113,94 @@ class _Features:
         return len(self._source)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return np.asarray(self._source[index]["image"])
+        picture = np.asarray(self._source[index]["image"])
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3):
+            raise PictureError(f"picture {index}: {picture.dtype} of shape {picture.shape}, not uint8 (H, W, 3)")
+        return picture if picture.shape[2] == 3 else picture.repeat(3, 2)
 
     def name(self, index: int) -> str:
         return f"{index:06d}"
 
 
-def _unpacked(path: Path) -> np.ndarray:
-    """The pictures of an archive, mapped from a file where that is possible."""
-    target = path.with_suffix(".npy")
-    if path.suffix == ".npz" and not target.exists():
-        with np.load(path) as archive:
-            for name in archive.files:
-                array = archive[name]
-                if array.dtype == np.uint8 and (array.ndim == 2 or (array.ndim == 4 and array.shape[-1] == 3)):
-                    break
-            else:
-                raise ValueError(f"no uint8 array of pictures in {path}: expected (N, H, W, 3) or (N, 3 H W)")
-        if not os.access(path.parent, os.W_OK) or array.nbytes < 2**28:
-            return array
-        temporary = target.with_suffix(".partial.npy")
-        np.save(temporary, array)
-        temporary.rename(target)
-    return np.load(target if target.exists() else path, mmap_mode="r")
-
-
-def open_source(name: str) -> Source:
+def open_source(source: "str | Path | np.ndarray | Source", *, background: str | None = None) -> Source:
     """Opens a source (module docstring).
 
-    Raises:
-      ValueError: nothing there holds pictures.
-    """
-    if name.startswith("tfds:"):
-        _, data_set, *split = name.split(":")
-        return _Features(data_set, split[0] if split else "train")
-    path = Path(name)
-    if path.is_dir():
-        unpacked = (array for array in sorted(path.glob("*.npy")) if not array.with_suffix(".npz").exists())
-        archives = [*sorted(path.glob("*.npz")), *unpacked]
-        if archives:
-            return _Arrays([_unpacked(archive) for archive in archives])
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-        if files:
-            return _Files(files, path)
-        raise ValueError(f"no pictures in {path}: expected archives (.npz, .npy) or picture files")
-    if path.suffix in (".npz", ".npy"):
-        try:
-            return _Arrays([_unpacked(path)])
-        except (OSError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is no archive of pictures: {error}") from None
-    if not path.is_file():
-        raise ValueError(f"no pictures in {path}: there is no such file or folder")
-    return _Files([path], path.parent)
-
-
-class Batches:
-    """Square pieces of pictures, batch by batch: a pure function of (sources, settings, seed, step).
-
-    Every epoch has its own order. A picture larger than `side` gives a random crop, one that is smaller is refused;
-    every other piece is mirrored.
-
     Args:
-      source: pictures.
-      side: of the pieces in pixels.
-      batch: pieces of a whole step, over all processes.
-      seed: of order, crops and mirroring.
-      part: number of this process and how many there are; each gets a contiguous part of the batch.
-      threads: that read and cut.
+      source: what to open; what is open already is returned.
+      background: a colour that transparent picture files are laid on; without it they are refused when they are read.
+
+    Raises:
+      PictureError: nothing there holds pictures.
+      ImportError: it is a data set of tensorflow-datasets, which is not installed.
     """
+    if isinstance(source, np.ndarray):
+        return _Arrays(_fitting([source], "the array"))
+    if not isinstance(source, str | Path):
+        return source
+    if isinstance(source, str) and source.startswith("tfds:"):
+        _, name, *split = source.split(":")
+        return _Features(name, split[0] if split else "train")
+    path = Path(source)
+    if path.is_dir():
+        if files := sorted(file for file in path.rglob("*") if _is_picture(file, path)):
+            return _Files(files, path, background)
+        if archives := sorted(file for file in path.iterdir() if _is_archive(file)):
+            return _Arrays([_mapped(archive) for archive in archives])
+        raise PictureError(f"no pictures in {path}: expected picture files or archives (.npz, .npy)")
+    if not path.is_file():
+        raise PictureError(f"no pictures in {path}: there is no such file or folder")
+    if path.suffix.lower() in _ARCHIVES:
+        return _Arrays([_mapped(path)])
+    return _Files([path], path.parent, background)
 
-    def __init__(
-        self, source: Source, *, side: int, batch: int, seed: int, part: tuple[int, int] = (0, 1), threads: int = 8
-    ):
-        import grain
 
-        index, count = part
-        if batch % count:
-            raise ValueError(f"a batch of {batch} cannot be shared evenly by {count} processes")
-        self._side, self._batch = side, batch
-        self._own = range(index * batch // count, (index + 1) * batch // count)
-        pieces = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
-        self._pieces = pieces.random_map(self._cut)
-        self._workers = ThreadPoolExecutor(threads)
-        self._coming: dict[int, list] = {}
+def load_pictures(*sources: str | Path | np.ndarray | Source, count: int | None = None) -> list[np.ndarray]:
+    """Reads the pictures of all sources, or the first of each, into memory; uint8 (H, W, 3) each.
 
-    def _cut(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        side = self._side
-        if min(picture.shape[:2]) < side:
-            raise ValueError(f"a picture of {picture.shape[1]} x {picture.shape[0]} is smaller than {side} pixels")
-        top, left = (int(rng.integers(length - side + 1)) for length in picture.shape[:2])
-        piece = picture[top : top + side, left : left + side]
-        return piece[:, ::-1] if rng.random() < 0.5 else piece
+    Raises:
+      PictureError: a source holds no pictures, or one of them cannot be taken.
+    """
+    opened = [open_source(source) for source in sources]
+    return [source[index] for source in opened for index in range(len(source))[:count]]
 
-    def _ask(self, step: int) -> list:
-        first = step * self._batch
-        return [self._workers.submit(self._pieces.__getitem__, first + i) for i in self._own]
 
-    def __call__(self, step: int) -> np.ndarray:
-        """This process's part of a step's batch, uint8 (n, side, side, 3); the next two are prepared meanwhile."""
-        for ahead in range(step, step + 3):
-            if ahead not in self._coming:
-                self._coming[ahead] = self._ask(ahead)
-        return np.stack([piece.result() for piece in self._coming.pop(step)])
+def _is_picture(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.suffix.lower() in SUFFIXES and not hidden and file.is_file()
 
-    def close(self) -> None:
-        """Stops the threads."""
-        self._workers.shutdown(cancel_futures=True)
+
+def _is_archive(file: Path) -> bool:
+    """Whether a file is an archive, and not what an npz was unpacked into."""
+    if file.name.startswith(".") or file.suffix.lower() not in _ARCHIVES:
+        return False
+    return file.suffix != ".npy" or not file.with_suffix(".npz").exists()
+
+
+def _fitting(arrays: Iterable[np.ndarray], where: str) -> list[np.ndarray]:
+    """The first array that holds pictures, alone in a list."""
+    for array in arrays:
+        if array.dtype == np.uint8 and array.size:
+            flat = array.ndim == 2 and array.shape[1] == 3 * math.isqrt(array.shape[1] // 3) ** 2
+            if flat or (array.ndim == 4 and array.shape[-1] == 3):
+                return [array]
+    raise PictureError(f"no uint8 array of pictures in {where}: expected (N, H, W, 3) or (N, 3 H W)")
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The pictures of an archive, mapped from a file where that is possible."""
+    unpacked = path.with_suffix(".npy")
+    try:
+        if path == unpacked or (unpacked.exists() and unpacked.stat().st_mtime >= path.stat().st_mtime):
+            return _fitting([np.load(unpacked, mmap_mode="r")], str(unpacked))[0]
+        with np.load(path) as archive:
+            (array,) = _fitting((archive[name] for name in archive.files), str(path))
+    except PictureError:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise PictureError(f"{path} is no archive of pictures: {error}") from None
+    if array.nbytes < _UNPACKED_FROM_BYTES or not os.access(path.parent, os.W_OK):
+        return array
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".npy", delete=False) as file:
+        np.save(file, array)
+    os.replace(file.name, unpacked)
+    return np.load(unpacked, mmap_mode="r")

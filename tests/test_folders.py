@@ -1,0 +1,136 @@
+"""Folders: every file below one becomes a file below another, whoever does it and however often it is begun."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import make_picture
+from PIL import Image
+
+import uqdm
+from uqdm.cli import main
+from uqdm.distributed import processes
+from uqdm.distributed.work import Decoding, Encoding, batches_of, files_below
+
+SIZES = {"a.png": (16, 16), "b.png": (16, 16), "deep/c.bmp": (9, 24), "deep/a.png": (16, 16), "deep/a.bmp": (8, 8)}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, tiny_model) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed, (name, size) in enumerate(SIZES.items()):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(make_picture(*size, seed)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / ".hidden.png").write_bytes(b"not looked at")
+    (folder / "notes.txt").write_text("not a picture")
+    tiny_model.save(folder / "m.npz")
+    return folder
+
+
+def streams_below(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.uqdm"))}
+
+
+def test_files_keep_their_places_and_never_share_a_name(pictures, tmp_path):
+    files = files_below(pictures, tmp_path / "out", {".png", ".bmp"}, ".uqdm")
+    targets = {Path(file.source).name if "deep" not in file.source else "deep/" + Path(file.source).name:
+               Path(file.target).relative_to(tmp_path / "out").as_posix() for file in files}  # fmt: skip
+    assert targets == {
+        "a.png": "a.uqdm",
+        "b.png": "b.uqdm",
+        "broken.png": "broken.uqdm",
+        "deep/a.bmp": "deep/a.bmp.uqdm",
+        "deep/a.png": "deep/a.png.uqdm",
+        "deep/c.bmp": "deep/c.uqdm",
+    }
+
+
+def test_results_are_not_taken_for_sources(pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "in")
+    (tmp_path / "in" / "out").mkdir()
+    shutil.copy(tmp_path / "in" / "a.png", tmp_path / "in" / "out" / "a.png")
+    files = files_below(tmp_path / "in", tmp_path / "in" / "out", {".png"}, ".uqdm")
+    assert not [file for file in files if "/out/" in file.source]
+
+
+def test_batches_have_one_size(pictures, tmp_path):
+    do = Encoding()
+    files = files_below(pictures, tmp_path, {".png", ".bmp"}, ".uqdm")
+    batches = batches_of(files, do.size_of)
+    assert sorted(len(batch) for batch in batches) == [1, 1, 1, 3]
+    assert sorted(file for batch in batches for file in batch) == sorted(files)
+
+
+def test_a_folder_is_encoded_and_decoded_with_what_is_broken_told_at_the_end(pictures, tmp_path, capsys):
+    out, back = tmp_path / "out", tmp_path / "back"
+    model = ["--model", str(pictures / "m.npz")]
+    assert main(["encode", str(pictures), str(out), *model, "--bpp", "6", "--jobs", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "broken.png: not a picture" in err
+    assert "1 of 6 files failed" in err
+    streams = streams_below(out)
+    assert len(streams) == 5
+    loaded = uqdm.load_model(str(pictures / "m.npz"))
+    assert streams["a.uqdm"] == uqdm.encode(make_picture(16, 16, 0), bpp=6.0, model=loaded)
+    assert main(["decode", str(out), str(back), *model, "--jobs", "1"]) == 0
+    for name, data in streams.items():
+        with Image.open((back / name).with_suffix(".png")) as image:
+            np.testing.assert_array_equal(np.asarray(image), uqdm.decode(data, model=loaded))
+
+
+def test_what_is_there_is_not_done_again(pictures, tmp_path, capsys):
+    arguments = ["encode", str(pictures), str(tmp_path), "--model", str(pictures / "m.npz"), "--jobs", "1"]
+    main([*arguments, "--tau", "0.8"])
+    first = streams_below(tmp_path)
+    (tmp_path / "b.uqdm").unlink()
+    (tmp_path / "a.uqdm").write_bytes(b"kept")
+    main([*arguments, "--tau", "0.8"])
+    assert "4 were there before" in capsys.readouterr().err
+    assert streams_below(tmp_path) == first | {"a.uqdm": b"kept"}
+    main([*arguments, "--tau", "0.8", "--force"])
+    assert streams_below(tmp_path) == first
+
+
+def test_two_processes_make_the_same_files(pictures, tmp_path):
+    do = Encoding(tau=0.7, model=str(pictures / "m.npz"))
+    results = {}
+    for count in (1, 2):
+        files = files_below(pictures, tmp_path / str(count), {".png", ".bmp"}, ".uqdm")
+        outcomes = list(processes.run(batches_of(files, do.size_of), do, processes=count))
+        assert sorted(outcome.source for outcome in outcomes) == sorted(file.source for file in files)
+        assert [Path(outcome.source).name for outcome in outcomes if outcome.error] == ["broken.png"]
+        results[count] = streams_below(tmp_path / str(count))
+    assert results[1] == results[2]
+    assert len(results[1]) == 5
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'uqdm[ray]'")
+def test_ray_makes_the_same_files(pictures, tmp_path):
+    from uqdm.distributed import ray_data
+
+    do = Encoding(tau=0.7, model=str(pictures / "m.npz"))
+    results = []
+    for run in (ray_data.run, lambda batches, do: processes.run(batches, do, processes=1)):
+        out = tmp_path / str(len(results))
+        files = files_below(pictures, out, {".png", ".bmp"}, ".uqdm")
+        outcomes = list(run(batches_of(files, do.size_of), do))
+        assert [Path(outcome.source).name for outcome in outcomes if outcome.error] == ["broken.png"]
+        results.append(streams_below(out))
+    assert results[0] == results[1]
+
+
+def test_a_prefix_of_every_stream_is_decoded(pictures, tmp_path):
+    model = str(pictures / "m.npz")
+    (tmp_path / "s.uqdm").write_bytes(uqdm.encode(make_picture(16, 16), model=uqdm.load_model(model)))
+    do = Decoding(file_bytes=60, model=model)
+    files = files_below(tmp_path, tmp_path / "out", {".uqdm"}, ".png")
+    assert [outcome.error for outcome in processes.run(batches_of(files, do.size_of), do)] == [None]
+
+
+def test_an_empty_folder_is_one_line(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    assert main(["encode", str(tmp_path / "in"), str(tmp_path / "out")]) == 2
+    assert "there is nothing to encode below" in capsys.readouterr().err

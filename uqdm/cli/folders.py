@@ -1,0 +1,74 @@
+"""encode and decode with folders in the place of files: every picture or stream below IN."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from uqdm.cli.common import bar_of, say, start_jax
+from uqdm.cli.errors import UserError
+
+__all__ = ["decode_folder", "encode_folder"]
+
+
+def encode_folder(options: argparse.Namespace) -> None:
+    """All pictures below IN to streams below OUT."""
+    from uqdm.distributed.work import Encoding
+    from uqdm.training.dataset import SUFFIXES
+
+    names = ("tau", "bpp", "lossless", "model", "seed", "background", "force")
+    given = {name: getattr(options, name) for name in names}
+    do = Encoding(file_bytes=options.bytes, psnr_db=options.psnr, **given)
+    _run(options, do, SUFFIXES, ".uqdm", "encode")
+
+
+def decode_folder(options: argparse.Namespace) -> None:
+    """All streams below IN to PNG files below OUT."""
+    from uqdm.distributed.work import Decoding
+
+    for name in ("all", "realism", "remaining_steps"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is for one stream: decode them one by one")
+    if options.method != "denoise":
+        raise UserError("--method is for one stream: decode them one by one")
+    do = Decoding(suffix=".png", file_bytes=options.bytes, model=options.model, force=options.force)
+    _run(options, do, {".uqdm"}, do.suffix, "decode")
+
+
+def _run(options: argparse.Namespace, do, suffixes: set[str], suffix: str, what: str) -> None:
+    from uqdm.distributed.work import batches_of, files_below
+
+    if options.output is None or Path(options.output).is_file():
+        raise UserError("OUT must be a folder, since IN is one")
+    start_jax()
+    folder, out = Path(options.input), Path(options.output)
+    files = files_below(folder, out, suffixes, suffix)
+    if not files:
+        raise UserError(f"there is nothing to {what} below {folder}")
+    missing = [file for file in files if options.force or not Path(file.target).exists()]
+    failed, written = [], 0
+    with bar_of(len(files), what, "file") as bar:
+        bar.update(len(files) - len(missing))
+        for outcome in _outcomes(options, batches_of(missing, do.size_of), do):
+            bar.update()
+            written += outcome.target_bytes
+            if outcome.error:
+                failed.append(outcome)
+    done = len(missing) - len(failed)
+    before = f", {len(files) - len(missing)} were there before" if len(missing) < len(files) else ""
+    say(f"{out}: {done} of {len(files)} files, {written} bytes{before}")
+    for outcome in failed:
+        say(f"  {outcome.source}: {outcome.error}")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(files)} files failed")
+
+
+def _outcomes(options: argparse.Namespace, batches: list, do) -> Iterator:
+    from uqdm.distributed import processes, ray_data
+
+    try:
+        if options.ray is not None:
+            yield from ray_data.run(batches, do, address=options.ray or None)
+        else:
+            yield from processes.run(batches, do, processes=options.jobs)
+    except (ChildProcessError, ModuleNotFoundError, ConnectionError) as error:
+        raise UserError(str(error)) from None
