@@ -153,24 +153,30 @@ def command(archive: str, folder: Path, *more: str) -> list[str]:
     return [*script, "--folder", str(folder), "--source", archive, "--log-every", "1", *words, *more]
 
 
-@pytest.mark.slow
-def test_two_processes_and_eight_devices_train_as_one(archive, tmp_path):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    subprocess.run(command(archive, tmp_path / "one"), env=environment, check=True)
-    eight = environment | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    subprocess.run(command(archive, tmp_path / "eight"), env=eight, check=True)
+ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+
+
+def run_together(archive: str, folder: Path, *more: str) -> None:
+    """Trains in two processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    together = [
-        subprocess.Popen(
-            command(archive, tmp_path / "two", "--coordinator", address, "--processes", "2", "--process", str(i)),
-            env=environment,
-        )
-        for i in range(2)
-    ]
-    assert [process.wait(timeout=600) for process in together] == [0, 0]
+    more = ("--coordinator", address, "--processes", "2", *more)
+    commands = [command(archive, folder, *more, "--process", str(i)) for i in range(2)]
+    processes = [subprocess.Popen(words, env=ENVIRONMENT) for words in commands]
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
+
+
+@pytest.mark.slow
+def test_two_processes_and_eight_devices_train_as_one(archive, tmp_path):
+    subprocess.run(command(archive, tmp_path / "one"), env=ENVIRONMENT, check=True)
+    eight = ENVIRONMENT | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    subprocess.run(command(archive, tmp_path / "eight"), env=eight, check=True)
+    run_together(archive, tmp_path / "two", "--stop-after", "3", "--export-state", str(tmp_path / "state.npz"))
+    run_together(archive, tmp_path / "two")
+    run_together(archive, tmp_path / "copied", "--resume-from", str(tmp_path / "state.npz"))
     one = bpp(tmp_path / "one")
     assert len(one) == 6
     np.testing.assert_allclose(bpp(tmp_path / "eight"), one, rtol=1e-4)
     np.testing.assert_allclose(bpp(tmp_path / "two"), one, rtol=1e-4)
+    np.testing.assert_allclose(bpp(tmp_path / "copied"), one[3:], rtol=1e-3)
