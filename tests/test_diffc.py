@@ -8,8 +8,7 @@ from pictures import make_picture
 
 import uqdm
 from channel_sim import GaussianChannel
-from uqdm.codec.api import encode_with_costs, receiver_of
-from uqdm.contract import Model
+from uqdm.codec.api import encode_with_costs
 from uqdm.diffusion.predictor import PredictorModel
 from uqdm.metrics import psnr_db
 from uqdm.reconstruction import Ancestral, Denoise, Flow
@@ -49,39 +48,6 @@ def model() -> PredictorModel:
 @pytest.fixture
 def latent_model(model) -> PredictorModel:
     return replace(model, source=Latents(encode=mean_of_blocks, decode=flat_blocks, channels=3, factor=4, stride=2))
-
-
-def test_a_function_that_predicts_noise_is_a_progressive_codec(model):
-    assert isinstance(model, Model)
-    picture = gaussian_picture(0)
-    data, costs = encode_with_costs(picture, model=model)
-    quality = [psnr_db(picture, p.picture) for p in uqdm.previews(data, model=model)]
-    assert quality[4:] == sorted(quality[4:])
-    error = VARIANCE / (1 + VARIANCE * np.exp(5.0))
-    assert quality[-1] == pytest.approx(10 * np.log10(255**2 / (128**2 * error)), abs=0.3)
-    for cost in costs:
-        assert cost.file_bytes <= 1.003 * cost.ideal_bits / 8 + 24
-    for size in range(costs[0].file_bytes, len(data), 97):
-        assert uqdm.decode(data[:size], model=model).shape == picture.shape
-    assert uqdm.encode(picture, model=model) == data
-
-
-def test_the_last_state_has_the_forward_process_law(model):
-    """z_0 - alpha_0 x is white noise of deviation sigma_0, not more: all information has arrived."""
-    noise = []
-    for seed in range(4):
-        picture = gaussian_picture(seed)
-        receiver = receiver_of(uqdm.encode(picture, model=model, seed=seed), model=model)
-        while receiver.receive():
-            pass
-        assert receiver.state.agrees_with(picture, model.steps)
-        assert not receiver.state.agrees_with(255 - picture, model.steps)
-        x = Pixels().values(picture)
-        alpha, sigma = 1 / (1 + np.exp(-5.0)) ** 0.5, 1 / (1 + np.exp(5.0)) ** 0.5
-        noise.append((receiver.state.z - alpha * x) / sigma)
-    noise = np.stack(noise)
-    assert abs(noise.mean()) < 4 / noise.size**0.5
-    assert noise.std() == pytest.approx(1.0, abs=4 / (2 * noise.size) ** 0.5 + 0.01)
 
 
 def test_a_latent_is_sent_where_an_autoencoder_makes_one(latent_model):

@@ -8,11 +8,9 @@ from pictures import make_picture
 from test_exactness import inexact
 
 import uqdm
-from uqdm.codec.api import check_against, encode_with_costs, receiver_of
 from uqdm.exact.convolution import CONVOLUTIONS
 from uqdm.lossless import pixel_network
 from uqdm.lossless.predicted import PredictedPixels, PredictedResidual, load_residual, predict_pixels
-from uqdm.metrics import psnr_db
 from uqdm.transforms.wavelet import synthesis
 
 FULL = ("pixel", "small", "odd", "square", "noise", "black", "two colours")
@@ -36,14 +34,6 @@ def pictures() -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize(("name", "tau"), [(name, 1.0) for name in pictures()] + [(name, None) for name in FULL])
-def test_every_picture_comes_back_exactly(tiny_model, name, tau):
-    picture = pictures()[name]
-    data = uqdm.encode(picture, tau, lossless=True, model=tiny_model, seed=len(name))
-    np.testing.assert_array_equal(uqdm.decode(data, model=tiny_model), picture)
-    check_against(data, picture, model=tiny_model)
-
-
 def test_a_lossless_stream_begins_as_the_lossy_one(tiny_model):
     picture = make_picture(24, 24)
     for tau in (0.0, 0.6):
@@ -51,104 +41,6 @@ def test_a_lossless_stream_begins_as_the_lossy_one(tiny_model):
         start, start_lossless = (uqdm.info(data)["header_bytes"] for data in (lossy, lossless))
         common = len(lossy) - start - 2  # the last bytes of a code word depend on what follows
         assert lossless[start_lossless : start_lossless + common] == lossy[start : start + common]
-
-
-def test_files_are_as_long_as_the_model_says(tiny_model):
-    data, costs = encode_with_costs(make_picture(64, 64), lossless=True, model=tiny_model)
-    assert len(costs) == 1 + uqdm.info(data)["steps"] + 4
-    for cost in costs:
-        assert cost.ideal_bits / 8 <= cost.file_bytes <= 1.003 * cost.ideal_bits / 8 + 24
-    assert len(data) <= 1.003 * costs[-1].ideal_bits / 8 + 24
-
-
-def test_every_prefix_of_the_residual_shows_what_is_determined_and_never_gets_worse(tiny_model):
-    picture = make_picture(16, 16)
-    data, costs = encode_with_costs(picture, lossless=True, model=tiny_model)
-    receiver = receiver_of(data[: costs[-5].file_bytes], model=tiny_model)
-    quality, determined = [], []
-    for size in range(costs[-5].file_bytes, len(data) + 1):
-        receiver.feed(data[receiver.file_bytes : size])
-        while receiver.receive():
-            pass
-        shown = receiver.picture()
-        quality.append(psnr_db(picture, shown))
-        if receiver.state.pixels is not None:
-            known = receiver.state.pixels.determined
-            np.testing.assert_array_equal(shown[known], picture[known])
-            determined.append(known.mean())
-            if size % 64 == 0:
-                np.testing.assert_array_equal(shown, uqdm.decode(data[:size], model=tiny_model))
-    assert all(after >= before for before, after in zip(quality, quality[1:], strict=False))
-    assert quality[-1] == np.inf
-    assert sorted(determined) == determined
-    assert len(set(determined)) > 30
-    assert receiver.step == receiver.header.total_steps
-
-
-def test_previews_go_on_through_the_residual(tiny_model):
-    picture = make_picture(24, 24)
-    data, costs = encode_with_costs(picture, lossless=True, model=tiny_model)
-    shown = list(uqdm.previews(data, model=tiny_model))
-    assert [p.step for p in shown] == list(range(len(costs)))
-    assert [p.file_bytes for p in shown] == [cost.file_bytes for cost in costs]
-    assert {p.steps for p in shown} == {len(costs) - 1}
-    np.testing.assert_array_equal(shown[-1].picture, picture)
-    cut = list(uqdm.previews(data[:-40], model=tiny_model))[-1]
-    assert cut.step == len(costs) - 2
-    assert cut.file_bytes == len(data) - 40
-    assert psnr_db(picture, cut.picture) >= psnr_db(picture, shown[-2].picture)
-
-
-@pytest.mark.parametrize("piece", [1, 50])
-def test_bytes_may_arrive_in_pieces(tiny_model, piece):
-    picture = make_picture(16, 16)
-    data = uqdm.encode(picture, lossless=True, model=tiny_model)
-    arriving = list(uqdm.previews((data[i : i + piece] for i in range(0, len(data), piece)), model=tiny_model))
-    np.testing.assert_array_equal(arriving[-1].picture, picture)
-
-
-def test_batches_give_the_same(tiny_model):
-    batch = [make_picture(16, 16, seed) for seed in range(3)] + [make_picture(7, 5)]
-    streams = [uqdm.encode(picture, lossless=True, model=tiny_model) for picture in batch]
-    assert uqdm.encode_batch(batch, lossless=True, model=tiny_model) == streams
-    for picture, decoded in zip(batch, uqdm.decode_batch(streams, model=tiny_model), strict=True):
-        np.testing.assert_array_equal(decoded, picture)
-
-
-def test_damage_is_reported_and_never_shown(tiny_model):
-    """Every flipped bit of the payload either is noticed or lies in padding that means nothing."""
-    picture = make_picture(24, 24)
-    data, costs = encode_with_costs(picture, lossless=True, model=tiny_model)
-    rng, noticed = np.random.default_rng(0), 0
-    for _ in range(25):
-        bit = int(rng.integers(8 * costs[-5].file_bytes, 8 * len(data)))
-        damaged = bytearray(data)
-        damaged[bit // 8] ^= 1 << bit % 8
-        try:
-            np.testing.assert_array_equal(uqdm.decode(bytes(damaged), model=tiny_model), picture)
-        except uqdm.DamagedStreamError as error:
-            noticed += 1
-            good = uqdm.decode(bytes(damaged[: error.good_bytes]), model=tiny_model)
-            np.testing.assert_array_equal(good, uqdm.decode(data[: error.good_bytes], model=tiny_model))
-    assert noticed >= 22
-
-
-def test_a_check_against_another_picture_fails(tiny_model):
-    picture = make_picture(16, 16)
-    data = uqdm.encode(picture, 1.0, lossless=True, model=tiny_model)
-    other = np.array(picture)
-    other[3, 4, 1] ^= 1
-    with pytest.raises(uqdm.DamagedStreamError, match="another picture"):
-        check_against(data, other, model=tiny_model)
-
-
-def test_a_stream_with_another_residual_is_refused(tiny_model):
-    data = uqdm.encode(make_picture(7, 5), lossless=True, model=tiny_model)
-    header, start = uqdm.codec.container.unpack(data)
-    assert header.residual_id == load_residual().id[:4]
-    other = uqdm.codec.container.pack(header._replace(residual_id=b"none")) + data[start:]
-    with pytest.raises(uqdm.ModelMismatchError, match="lossless residual of id 6e6f6e65"):
-        uqdm.decode(other, model=tiny_model)
 
 
 @pytest.mark.parametrize("block", [2, 8, 16])
