@@ -13,26 +13,6 @@ from uqdm.lossless import pixel_network
 from uqdm.lossless.predicted import PredictedPixels, PredictedResidual, load_residual, predict_pixels
 from uqdm.transforms.wavelet import synthesis
 
-FULL = ("pixel", "small", "odd", "square", "noise", "black", "two colours")
-"""Pictures that are sent with steps before the residual, too."""
-
-
-def pictures() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(4)
-    gradient = np.add.outer(np.arange(24), 4 * np.arange(24))
-    return {
-        "pixel": np.array([[[255, 0, 128]]], np.uint8),
-        "small": make_picture(7, 5),
-        "odd": make_picture(33, 17),
-        "square": make_picture(64, 64),
-        "noise": rng.integers(0, 256, (24, 24, 3), dtype=np.uint8),
-        "black": np.zeros((24, 24, 3), np.uint8),
-        "white": np.full((24, 24, 3), 255, np.uint8),
-        "gradient": np.stack([gradient % 256, gradient // 2, 255 - gradient % 256], -1).astype(np.uint8),
-        "checks": np.tile(np.array([[0, 255], [255, 0]], np.uint8)[..., None], (12, 12, 3)),
-        "two colours": np.where(rng.random((24, 24, 1)) < 0.1, np.uint8(255), np.uint8(7)).repeat(3, 2),
-    }
-
 
 def test_a_lossless_stream_begins_as_the_lossy_one(tiny_model):
     picture = make_picture(24, 24)
