@@ -11,6 +11,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# Programmes are kept apart from the user's.
+os.environ.setdefault("UQDM_CACHE", str(Path(__file__).resolve().parents[1] / "build" / "programmes"))
+
 # Programmes are compiled once: processes of one run share them, and so do runs of one checkout.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / "build" / "jax")

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from uqdm.exact.programs import remembered
+
 __all__ = ["CONVOLUTIONS", "SUM_LIMIT", "probe", "proven_convolution"]
 
 SUM_LIMIT = 2**24
@@ -80,9 +82,15 @@ def proven_convolution() -> str:
     Libraries for accelerators choose algorithms by shape, so that a probe of some shapes proves nothing about others:
     convolutions proper are used on CPUs only, and matrix products elsewhere.
 
+    It is found once per environment, and then remembered (uqdm.exact.programs).
+
     Raises:
       RuntimeError: none is, not even with 32-bit integers.
     """
+    return remembered("convolution", _fastest_exact)
+
+
+def _fastest_exact() -> str:
     for name in CONVOLUTIONS:
         if (name != "convolution" or jax.default_backend() == "cpu") and probe(name):
             return name

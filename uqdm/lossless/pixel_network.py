@@ -59,6 +59,7 @@ __all__ = [
     "check",
     "class_index",
     "evaluate",
+    "expected",
     "fixed_features",
     "from_parameters",
     "init",
@@ -274,3 +275,8 @@ def evaluate(rows: Mapping[str, Array], features: Int8[Array | np.ndarray, "n h 
         jnp.clip(outputs[..., 3:6], *LOG2_SCALE_LIMITS),
         jnp.clip(outputs[..., 6:], -SLOPE_LIMIT, SLOPE_LIMIT),
     )
+
+
+def expected(convolution: str, rows, features) -> tuple[Array, ...]:
+    """`evaluate` as a programme (uqdm.exact.programs)."""
+    return tuple(evaluate(rows, features, convolution=convolution))

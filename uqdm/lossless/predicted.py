@@ -47,6 +47,7 @@ from channel_sim.refinement import (
     whole_line,
 )
 from uqdm import archive
+from uqdm.exact import programs
 from uqdm.exact.convolution import proven_convolution
 from uqdm.exact.strips import in_strips
 from uqdm.lossless import pixel_network as network
@@ -234,7 +235,8 @@ class PredictedPixels:
         rows, convolution = self._residual.rows[index], self._model.convolution or proven_convolution()
 
         def evaluate(features, _):
-            return tuple(np.asarray(part) for part in network.evaluate(rows, features, convolution=convolution))
+            outputs = programs.run(network.expected, (convolution,), rows, features)
+            return tuple(np.asarray(part) for part in outputs)
 
         features = np.concatenate([self._errors, self._fixed], -1)
         grid = np.zeros(features.shape[:2], np.int8)

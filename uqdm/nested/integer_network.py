@@ -46,7 +46,7 @@ from uqdm.nested.network import (
     weighted_sum,
 )
 
-__all__ = ["Bands", "check", "evaluate", "from_parameters", "kernels_of", "rows_of_step"]
+__all__ = ["Bands", "check", "evaluate", "from_parameters", "kernels_of", "references", "rows_of_step"]
 
 OUTPUT_BITS = 6
 """Fractional bits of outputs."""
@@ -324,3 +324,8 @@ def evaluate(
         jnp.clip(location, -LOCATION_LIMIT, LOCATION_LIMIT).astype(jnp.int16),
         jnp.clip(log2_scale, -LOG2_SCALE_LIMIT, LOG2_SCALE_LIMIT).astype(jnp.int16),
     )
+
+
+def references(config: NetworkConfig, bands: Bands, convolution: str, rows, units, classes) -> tuple[Array, Array]:
+    """`evaluate` as a programme (uqdm.exact.programs)."""
+    return evaluate(config, rows, units, classes, bands=bands, convolution=convolution)

@@ -18,7 +18,7 @@ level/ and integer/ alone; the rest shapes previews.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, Int, Int8, Int16
 
 from channel_sim.split_tables import SplitTables
 from uqdm import archive
+from uqdm.exact import programs
 from uqdm.exact.convolution import proven_convolution
 from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
 from uqdm.exact.strips import STRIP_CELLS, in_strips
@@ -269,14 +270,8 @@ class NestedModel(archive.Contents):
         classes = phase_classes(*units.shape[1:3])
 
         def evaluate(part, classes):
-            outputs = integer.evaluate(
-                self.network,
-                self._rows[step],
-                part,
-                classes,
-                bands=bands,
-                convolution=self.convolution or proven_convolution(),
-            )
+            statics = (self.network, bands, self.convolution or proven_convolution())
+            outputs = programs.run(integer.references, statics, self._rows[step], part, classes)
             return tuple(np.asarray(output) for output in outputs)
 
         location, log2_scale = in_strips(evaluate, self._halo, units, classes, cells=STRIP_CELLS)
@@ -300,8 +295,9 @@ class NestedModel(archive.Contents):
         """
 
         def evaluate(units, midpoint, shift, classes):
-            parts = (jnp.asarray(part) for part in (units, midpoint.astype(np.int32), shift.astype(np.int32), classes))
-            outputs = _estimate(self._static, self._device_parameters, self._cells, *parts, jnp.int32(step))
+            parts = units, midpoint.astype(np.int32), shift.astype(np.int32), classes
+            given = self._device_parameters, self._cells, *parts, np.int32(step)
+            (outputs,) = programs.run(_estimate, (self._static,), *given)
             return (np.asarray(outputs),)
 
         classes = phase_classes(*units.shape[:2])
@@ -312,7 +308,8 @@ class NestedModel(archive.Contents):
 
     def pixels(self, coefficients: Array | np.ndarray) -> np.ndarray:
         """The picture of coefficients (h, w, C), uint8, still extended to whole blocks."""
-        return np.array(_pixels(self.block, jnp.asarray(coefficients)))
+        (pixels,) = programs.run(_pixels, (self.block,), coefficients)
+        return np.array(pixels)
 
 
 class _Cells(NamedTuple):
@@ -324,14 +321,13 @@ class _Cells(NamedTuple):
 
 @dataclass(frozen=True)
 class _Static:
-    """What the jitted functions are compiled for, besides shapes."""
+    """What programmes are compiled for, besides shapes."""
 
     block: int
     network: NetworkConfig
     ticks_per_unit: float
 
 
-@partial(jax.jit, static_argnums=0)
 def _estimate(static: _Static, parameters, cells: _Cells, units, midpoint, shift, classes, step):
     """uqdm.nested.process, Eq. 6, for one picture: all arrays (1, h, w, C) but classes (h, w) and the step."""
     zero, other = ([table[i][step][classes][None] for table in cells] for i in range(2))
@@ -341,13 +337,12 @@ def _estimate(static: _Static, parameters, cells: _Cells, units, midpoint, shift
     inside = midpoint == 0
     middle = doubled / 2 + shift.astype(jnp.float32) / static.ticks_per_unit
     z = jnp.where(inside, 0.0, middle)
-    state = networks.State(units.astype(jnp.float32), classes, step[None])
+    state = networks.State(units.astype(jnp.float32), classes, jnp.asarray(step)[None])
     guess = z + networks.apply(static.network, parameters, state, quantized=True).estimate * std
     reach = jnp.where(inside, width, width / 2)
-    return jnp.where(jnp.isfinite(width), jnp.clip(guess, middle - reach, middle + reach), guess)
+    return (jnp.where(jnp.isfinite(width), jnp.clip(guess, middle - reach, middle + reach), guess),)
 
 
-@partial(jax.jit, static_argnums=0)
 def _pixels(block: int, coefficients):
     pixels = synthesis(coefficients[None], block)[0]
-    return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)
+    return (jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8),)
