@@ -261,7 +261,6 @@ def test_a_codec_that_is_not_here_is_named_and_left_out(uqdm_eval, tmp_path, mon
     ("options", "message"),
     [
         (["--shard", "2/2"], "--shard must be I/N with 0 <= I < N, got 2/2"),
-        (["--limit", "0"], "--limit must be at least 1"),
         (["--rates", "1,x"], "--rates must be bits per pixel between 0 and 100, separated by commas, got 'x'"),
         (["--codecs", "gif"], "--codecs must be of jpeg,webp,avif,jp2,jxl, got 'gif'"),
         (["--metrics", "beauty"], "--metrics must be of psnr_db"),
