@@ -17,9 +17,9 @@ from uqdm.cli.common import (
     picture_of,
     read,
     say,
-    with_background,
     with_force,
     with_model,
+    with_picture,
     write,
 )
 from uqdm.codec import container
@@ -41,7 +41,7 @@ def add_commands(commands: Commands) -> None:
     limit.add_argument("--lossless", action="store_true", help="so many that the whole stream is the very picture")
     sub.add_argument("--seed", type=int, default=0, help="of the common randomness (0)")
     sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")
-    with_background(sub), with_model(sub), with_force(sub)
+    with_picture(sub), with_model(sub), with_force(sub)
 
     sub = commands.add("decode", _decode, "decode a stream or any prefix of one")
     sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
@@ -71,7 +71,7 @@ def add_commands(commands: Commands) -> None:
 
 def _encode(options: argparse.Namespace) -> None:
     may_write(options.output, options.force)
-    picture = picture_of(options.input, options.background)
+    picture = picture_of(options.input, options, tell_dropped=True)
     model = model_for(options.model, picture, lossless=options.lossless)
     if not 0 <= options.tau <= 1:
         raise UserError(f"--tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {options.tau}")
