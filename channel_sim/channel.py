@@ -10,7 +10,6 @@ of this module send one sample as bytes.
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from scipy.special import rel_entr
 
 from channel_sim.entropy import Reader, Writer
 from channel_sim.randomness import SharedRandomness
@@ -150,6 +149,8 @@ def kl_bits(target, reference) -> np.ndarray:
             inside = distance <= (reference.width - target.width) / 2 + 1e-12 * reference.width
             return np.where(inside, np.log2(reference.width / target.width), np.inf)
         case Categorical(), Categorical():
+            from scipy.special import rel_entr  # here, so that coding does not wait for SciPy
+
             return np.asarray(rel_entr(target.probabilities, reference.probabilities).sum(-1) / np.log(2))
     kinds = f"{type(target).__name__} and {type(reference).__name__}"
     raise TypeError(f"the divergence is known between two Gaussian, Uniform or Categorical, not between {kinds}")

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy.special import log_ndtr
 
 from channel_sim.entropy import PRECISION, ProbabilityTable, quantize_probabilities
 
@@ -46,6 +45,8 @@ def _log_logistic_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 def _log_normal_mass(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """log of the standard normal mass on (low, high), accurate in both tails, equal for mirror images."""
+    from scipy.special import log_ndtr  # here, so that those who read stored tables do not wait for SciPy
+
     right = low > -high
     low, high = np.where(right, -high, low), np.where(right, -low, high)
     upper = log_ndtr(high)

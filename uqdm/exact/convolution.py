@@ -1,19 +1,24 @@
-"""Convolutions of integers, held as float32: exact while all sums stay below 2^24, if the backend computes sums.
+"""Sums of products of integers in floating point: exact while all sums stay below 2^24, if the backend computes sums.
 
-Products and sums of integers below 2^24 are exact in float32 in any order, so an ordinary convolution gives the same on
-every backend that computes sums of products. A backend may do something else (Winograd's and Fourier's convolutions
-round), so `proven_convolution` tries before anything is coded, and falls back to products with matrices of patches,
-and in the end to those in int32, which are exact by their type.
+Products and sums of integers below 2^24 are exact in float32 in any order, so matrix products and convolutions give the
+same on every backend that computes sums of products. What is multiplied has 8 bits, so that its factors are exact in
+bfloat16 as well, which some processors multiply twice as fast; they add up products in float32. A backend may do
+something else (Winograd's and Fourier's convolutions round), so `proven_convolution` tries before anything is coded,
+and falls back to products with matrices of patches, and in the end to those in int32, which are exact by their type.
 """
 
 import functools
+import time
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Int32
 
-__all__ = ["CONVOLUTIONS", "SUM_LIMIT", "probe", "proven_convolution"]
+from uqdm.exact.programs import Program, ready, remembered
+
+__all__ = ["CONVOLUTIONS", "SUM_LIMIT", "Convolution", "probe", "proven_convolution"]
 
 SUM_LIMIT = 2**24
 """Sums of products stay below: they are exact in float32 in any order."""
@@ -21,33 +26,64 @@ SUM_LIMIT = 2**24
 _LARGEST_INPUT, _LARGEST_WEIGHT = 255, 127
 
 
-def _by_convolution(x: Array, kernel: Array) -> Array:
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+class Convolution(NamedTuple):
+    """A way to sum products of 8-bit integers."""
+
+    dtype: Any
+    """What the factors are held as."""
+
+    def kept(self, x: Array) -> Array:
+        """Integers, int8 or uint8, as they are best kept for `product`.
+
+        XLA moves numbers in bfloat16 by way of float32; their bits it moves as they are.
+        """
+        factors = x.astype(self.dtype)
+        return jax.lax.bitcast_convert_type(factors, jnp.uint16) if self.dtype == jnp.bfloat16 else factors
+
+    def product(self, x: Array, kernel: Array) -> Int32[Array, "m n"]:
+        """Matrix product of integers: (m, k), int8 or uint8 or `kept`, and (k, n)."""
+        sums = jnp.int32 if self.dtype == jnp.int32 else jnp.float32
+        axes = ((1,), (0,)), ((), ())
+        x = jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x.astype(self.dtype)
+        kernel = kernel.astype(self.dtype)
+        return jax.lax.dot_general(x, kernel, axes, preferred_element_type=sums).astype(jnp.int32)
+
+    def valid(self, x: Array, kernel: Array) -> Int32[Array, "n h w d"]:
+        """Convolution of pictures (n, h + k - 1, w + k - 1, c), int8 or uint8, with (k, k, c, d)."""
+        side, width = kernel.shape[0], x.shape[2] - kernel.shape[0] + 1
+        # Windows of columns side by side; rows are added up, so that neighbouring rows share them.
+        windows = jnp.concatenate([x[:, :, column : column + width] for column in range(side)], -1)
+        height = x.shape[1] - side + 1
+        total = jnp.zeros((), jnp.int32)
+        for row in range(side):
+            part = windows[:, row : row + height]
+            sums = self.product(part.reshape(-1, part.shape[-1]), kernel[row].reshape(part.shape[-1], -1))
+            total = sums if row == 0 else total + sums
+        return total.reshape(*x.shape[:1], height, width, -1)
+
+    def same(self, x: Array, kernel: Array) -> Int32[Array, "n h w d"]:
+        """The same of pictures (n, h, w, c) with zeros around them."""
+        margin = kernel.shape[0] // 2
+        return self.valid(jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0))), kernel)
 
 
-def _by_patches(x: Array, kernel: Array) -> Array:
-    side, margin = kernel.shape[0], kernel.shape[0] // 2
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    places = [(row, column) for row in range(side) for column in range(side)]
-    patches = [padded[:, row : row + height, column : column + width] for row, column in places]
-    return jnp.concatenate(patches, -1) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def _by_integers(x: Array, kernel: Array) -> Array:
-    return _by_patches(x.astype(jnp.int32), kernel.astype(jnp.int32))
-
-
-CONVOLUTIONS = {"convolution": _by_convolution, "patches": _by_patches, "integers": _by_integers}
-"""Ways to convolve float32 pictures (n, h, w, in) of integers, fastest first; equal if the backend is exact."""
+CONVOLUTIONS = {
+    "bfloat16": Convolution(jnp.bfloat16),
+    "float32": Convolution(jnp.float32),
+    "int32": Convolution(jnp.int32),
+}
+"""Ways to sum products, equal if the backend is exact."""
 
 _PROBES = ((6, 4, 256, 256, 3), (17, 9, 36, 32, 3), (6, 4, 256, 96, 1))
 """Rows, columns, channels in and out, and window of the convolutions that are tried."""
 
 
+def _same(convolution: str, x: Array, kernel: Array) -> tuple[Array]:
+    return (CONVOLUTIONS[convolution].same(x, kernel),)
+
+
 def probe(convolution: str) -> bool:
-    """Whether a way to convolve is exact on the default backend, for sums up to 2^24.
+    """Whether a way to sum products is exact on the default backend, for sums up to 2^24.
 
     The result is compared with 64-bit integers. Inputs are spread over all activations and kernels over all weights, a
     part of the output channels so that the largest sums come near 2^24.
@@ -61,21 +97,22 @@ def probe(convolution: str) -> bool:
         kernel = np.sign(kernel) * (np.abs(kernel) * np.minimum(1.0, 0.999 * SUM_LIMIT / largest)).astype(np.int64)
         margin = window // 2
         padded = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+        # In double precision: exact below 2^53.
         expected = sum(
-            padded[:, row : row + rows, column : column + columns] @ kernel[row, column]
+            padded[:, row : row + rows, column : column + columns].astype(np.float64) @ kernel[row, column]
             for row in range(window)
             for column in range(window)
         )
-        convolve = jax.jit(CONVOLUTIONS[convolution])
-        got = convolve(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
-        if not np.array_equal(np.asarray(got).astype(np.int64), expected):
+        arguments = x.astype(np.uint8), kernel.astype(np.int8)
+        (result,) = ready(Program(_same, (convolution,), arguments))(*arguments)
+        if not np.array_equal(np.asarray(result), expected):
             return False
     return True
 
 
 @functools.cache
 def proven_convolution() -> str:
-    """The fastest way to convolve that `probe` finds exact here.
+    """The fastest way to sum products that `probe` finds exact here.
 
     Libraries for accelerators choose algorithms by shape, so that a probe of some shapes proves nothing about others:
     convolutions proper are used on CPUs only, and matrix products elsewhere.
@@ -83,9 +120,33 @@ def proven_convolution() -> str:
     Raises:
       RuntimeError: none is, not even with 32-bit integers.
     """
-    for name in CONVOLUTIONS:
-        if (name != "convolution" or jax.default_backend() == "cpu") and probe(name):
+    names = list(CONVOLUTIONS)
+    if jax.default_backend() != "cpu":
+        names.remove("bfloat16")
+    elif remembered("product", _fastest_product) != "bfloat16":
+        names.remove("bfloat16")
+    for name in names:
+        if probe(name):
             return name
     raise RuntimeError(
         f"sums of integers are wrong on this backend ({jax.default_backend()}): streams made here would be unreadable"
     )
+
+
+def _product(convolution: str, x: Array, kernel: Array) -> tuple[Array]:
+    return (CONVOLUTIONS[convolution].product(x, kernel),)
+
+
+def _fastest_product() -> str:
+    """Which of the two floating-point types multiplies faster here."""
+    x, kernel = np.ones((128, 2304), np.uint8), np.ones((2304, 256), np.int8)
+    names = "bfloat16", "float32"
+    programs = {name: ready(Program(_product, (name,), (x, kernel))) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(12):
+        for name, program in programs.items():
+            began = time.perf_counter()
+            jax.block_until_ready(program(x, kernel))
+            times[name].append(time.perf_counter() - began)
+    # Conversions count as well: what is not clearly faster is not chosen.
+    return min(names, key=lambda name: min(times[name]) * (1.25 if name == "bfloat16" else 1))
