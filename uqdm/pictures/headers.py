@@ -1,8 +1,9 @@
-"""What picture files say in their own headers that Pillow does not tell.
+"""What picture files say in their own headers that Pillow does not tell, or that it stumbles over.
 
-    PNG                       chunks:    length, kind, contents, check value
-    JPEG                      segments:  0xff, marker, length, contents
-    AVIF, HEIF, JPEG 2000     boxes:     length, kind, contents; a primary item has properties
+    PNG                       chunks:       length, kind, contents, check value
+    JPEG                      segments:     0xff, marker, length, contents
+    AVIF, HEIF, JPEG 2000     boxes:        length, kind, contents; a primary item has properties
+    TIFF, EXIF                directories:  entries of tag, type, count, and 4 bytes: the value or where it is
 
 Nothing here decodes pixels, and damaged headers give no answer instead of an error: the decoder will say what is wrong.
 """
@@ -13,7 +14,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-__all__ = ["Part", "bits_per_channel", "boxes", "chunks", "properties", "segments"]
+__all__ = [
+    "Part",
+    "bits_per_channel",
+    "box",
+    "boxes",
+    "chunks",
+    "exif_block",
+    "orientation",
+    "properties",
+    "segments",
+    "without_metadata",
+]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
@@ -23,6 +35,10 @@ JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _PNM = re.compile(rb"P[02356y]\w*+" + 3 * rb"(?:\s|#[^\r\n]*+)++(\d+)")
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HALF_FLOATS = {94, 95, 96}  # BC6H of DXGI
+_ORIENTATION = 0x0112
+# What pixels depend on: size, coding, places, colours; orientation and profile.
+_TIFF_TAGS = {254, 255, *range(256, 260), 262, 266, 273, 274, *range(277, 281), 284, 292, 293, 301, 317, 318, 319, 320}
+_TIFF_TAGS |= {*range(322, 326), 332, 338, 339, 347, *range(512, 522), *range(529, 533), 34675}
 
 
 class Part(NamedTuple):
@@ -75,7 +91,7 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Part]
         start += length
 
 
-def _inside(data: bytes, *path: bytes) -> tuple[int, int] | None:
+def box(data: bytes, *path: bytes) -> tuple[int, int] | None:
     """Where the contents of the first box of a path lie; `meta` has four bytes before its boxes."""
     place = 0, len(data)
     for kind in path:
@@ -88,9 +104,7 @@ def _inside(data: bytes, *path: bytes) -> tuple[int, int] | None:
 
 def properties(data: bytes) -> list[Part]:
     """Properties of the primary item of an AVIF or HEIF file, in the order in which they are associated with it."""
-    primary, known, links = (
-        _inside(data, b"meta", *path) for path in ((b"pitm",), (b"iprp", b"ipco"), (b"iprp", b"ipma"))
-    )
+    primary, known, links = (box(data, b"meta", *path) for path in ((b"pitm",), (b"iprp", b"ipco"), (b"iprp", b"ipma")))
     if not (primary and known and links):
         return []
     wide = data[primary[0]] > 0
@@ -139,7 +153,7 @@ def bits_per_channel(data: bytes) -> int:
             return next((data[part.start] for part in segments(data) if part.kind[0] in _FRAMES), 8)
         if data.startswith(CODESTREAM):
             return _bits_of_codestream(data, 0)
-        if data.startswith(JP2) and (place := _inside(data, b"jp2c")):
+        if data.startswith(JP2) and (place := box(data, b"jp2c")):
             return _bits_of_codestream(data, place[0])
         if data[4:8] == b"ftyp":
             return _bits_of_item(data)
@@ -157,3 +171,72 @@ def bits_per_channel(data: bytes) -> int:
         if data.startswith((b"\x00\x00\x01\x00", b"icns")):  # icons hold PNGs
             return max((data[place.start() + 24] for place in re.finditer(re.escape(PNG), data)), default=8)
     return 8
+
+
+def orientation(exif: bytes) -> int:
+    """What EXIF says of the way up, 1 to 8; 1, as it is, where that cannot be read. Nothing else of it is looked at."""
+    exif = re.sub(rb"^(?:Exif\0\0)+", b"", exif)
+    for tag, kind, place, order in _entries(exif):
+        if tag == _ORIENTATION and kind == 3:
+            (value,) = struct.unpack_from(order + "H", exif, place + 8)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _entries(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int, str]]:
+    """Those of a directory of a TIFF, the first one by default: tag, type, place and order of bytes."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
+    with suppress(struct.error):
+        start = start or struct.unpack_from(order + "I", data, 4)[0] if order else len(data)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        for place in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, _, _ = struct.unpack_from(order + "HHII", data, place)
+            yield tag, kind, place, order
+
+
+def exif_block(data: bytes) -> bytes:
+    """EXIF of a JPEG or PNG; empty where there is none."""
+    if data.startswith(JPEG):
+        blocks = (data[start:end] for kind, start, end in segments(data) if kind == b"\xe1")
+        return next((block for block in blocks if block.startswith(b"Exif\0\0")), b"")
+    if data.startswith(PNG):
+        return next((data[start:end] for kind, start, end in chunks(data) if kind == b"eXIf"), b"")
+    return b""
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The same picture without what its pixels do not need: some of Pillow's readers give up where that is damaged.
+
+    Of PNG the critical chunks of the default picture and tRNS are left, of JPEG the headers of JFIF and Adobe and the
+    colour profile, of TIFF the tags that pixels need, of AVIF and HEIF all but EXIF and XMP. Other formats stay.
+    """
+    if data.startswith(PNG):
+        kept, end = [data[: len(PNG)]], len(PNG)
+        for kind, start, end in chunks(data):
+            if not kind[0] & 0x20 or kind == b"tRNS":
+                kept.append(data[start - 8 : end + 4])
+            end += 4
+        return b"".join([*kept, data[end:]])
+    if data.startswith(JPEG):
+        kept, end = [data[:2]], 2
+        for kind, start, end in segments(data):
+            profile = kind == b"\xe2" and data.startswith(b"ICC_PROFILE\0", start)
+            if profile or kind in (b"\xe0", b"\xee") or not (0xE0 <= kind[0] <= 0xEF or kind[0] == 0xFE):
+                kept.append(data[start - 4 : end])
+        return b"".join([*kept, data[end:]])
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        bare, directory, seen = bytearray(data), 0, set()
+        while directory not in seen:
+            seen.add(directory)
+            last = directory
+            for tag, _, place, order in _entries(data, directory):
+                last = place + 12
+                if tag not in _TIFF_TAGS:  # a private tag of one byte
+                    struct.pack_into(order + "HHII", bare, place, 0xFFFF, 1, 1, 0)
+            with suppress(struct.error):
+                directory = struct.unpack_from("<I" if data[:1] == b"I" else ">I", data, last)[0]
+        return bytes(bare)
+    if data[4:8] == b"ftyp" and (place := box(data, b"meta")):
+        start, end = place
+        return data[:start] + data[start:end].replace(b"Exif", b"skip").replace(b"mime", b"skip") + data[end:]
+    return data
