@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from pictures import make_picture
+from PIL import Image
 
 import uqdm
 from uqdm.cli import main
@@ -88,6 +90,37 @@ def test_a_lossless_stream_is_the_very_picture(run, folder, tmp_path):
     assert run("decode", "b.uqdm", "--all", "steps")[0] == 0
     assert len(list((tmp_path / "steps").glob("step_*.png"))) == 13  # and one of what is left over
     assert run("encode", str(folder / "in.png"), "c.uqdm", "--lossless", "--bpp", "2")[0] == 2
+
+
+def test_what_is_done_to_a_picture_and_what_is_not_kept_is_said(run, tmp_path):
+    first, second = (Image.fromarray(make_picture(24, 32, seed)) for seed in (0, 1))
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    first.save("a.png", save_all=True, append_images=[second], exif=exif, dpi=(300, 300))
+    code, _, err = run("encode", "a.png", "a.uqdm", "--tau", "0.9")
+    assert code == 0
+    assert err.splitlines()[:2] == [
+        "a.png: the first of 2 frames is taken: --frame N chooses another",
+        "a.png: not kept: EXIF, 300 dpi",
+    ]
+    assert run("encode", "a.png", "b.uqdm", "--tau", "0.9", "--frame", "2")[0] == 0
+    assert (tmp_path / "a.uqdm").read_bytes() != (tmp_path / "b.uqdm").read_bytes()
+    code, _, err = run("encode", "a.png", "c.uqdm", "--frame", "3")
+    assert (code, err) == (2, "uqdm encode: a.png: there is no frame 3: the file has 2, and the first is frame 1\n")
+
+
+def test_readers_below_pillow_keep_quiet(folder, tmp_path):
+    """Their warnings go to the descriptor of standard error, beside Python."""
+    data = io.BytesIO()
+    Image.fromarray(make_picture(24, 32)).save(data, "TIFF", compression="tiff_lzw")
+    damaged = bytearray(data.getvalue())
+    damaged[8 : len(damaged) // 2] = bytes(len(damaged) // 2 - 8)
+    (tmp_path / "a.tif").write_bytes(damaged)
+    command = [sys.executable, "-m", "uqdm.cli", "encode", str(tmp_path / "a.tif"), str(tmp_path / "a.uqdm")]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith(f"uqdm encode: {tmp_path / 'a.tif'}: ")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_all_previews_are_written(run, folder, tmp_path):

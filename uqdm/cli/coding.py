@@ -18,10 +18,10 @@ from uqdm.cli.common import (
     say,
     seed,
     start_jax,
-    with_background,
     with_force,
     with_jobs,
     with_model,
+    with_picture,
 )
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import STANDARD, may_write, read, write
@@ -54,7 +54,7 @@ def add_commands(commands: Commands) -> None:
     limit.add_argument("--lossless", action="store_true", help="so many that the whole stream is the very picture")
     sub.add_argument("--seed", type=seed, default=0, help="of the common randomness (0)")
     sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")
-    with_background(sub), with_model(sub), with_jobs(sub), with_force(sub)
+    with_picture(sub), with_model(sub), with_jobs(sub), with_force(sub)
 
     sub = commands.add(
         "decode",
@@ -104,7 +104,7 @@ def _encode(options: argparse.Namespace) -> None:
         encode_folder(options)
         return
     may_write(options.output, options.force)
-    picture = picture_of(options.input, options.background)
+    picture = picture_of(options.input, options, tell_dropped=True)
     model = model_for(options.model, picture, lossless=options.lossless)
     from uqdm.codec.api import encode
 

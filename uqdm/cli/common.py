@@ -21,6 +21,7 @@ __all__ = [
     "model_of",
     "picture_of",
     "positive",
+    "quiet_readers",
     "say",
     "seed",
     "start_jax",
@@ -28,6 +29,7 @@ __all__ = [
     "with_force",
     "with_jobs",
     "with_model",
+    "with_picture",
 ]
 
 
@@ -44,15 +46,48 @@ def about(path: str) -> Iterator[None]:
         raise UserError(f"{'standard input' if path == STANDARD else path}: {error}") from None
 
 
-def picture_of(path: str, background: str | None):
-    """A picture, uint8 (H, W, 3), of a size that streams can hold."""
-    from uqdm.pictures import read_picture
+def picture_of(path: str, options: argparse.Namespace, *, tell_dropped: bool = False):
+    """A picture, uint8 (H, W, 3), of a size that streams can hold; what was noticed on reading is said.
+
+    Args:
+      path: its file.
+      options: --background and --frame (`with_picture`).
+      tell_dropped: whether to say what else the file holds.
+    """
+    from uqdm.pictures import open_picture
 
     data = read(path)
-    with about(path):
-        picture = read_picture(data, background)
-        container.check_size(picture.shape[1], picture.shape[0])
-        return picture
+    with about(path), quiet_readers():
+        picture = open_picture(data, background=options.background, frame=options.frame)
+        container.check_size(picture.pixels.shape[1], picture.pixels.shape[0])
+    name = "standard input" if path == STANDARD else path
+    for note in picture.notes:
+        say(f"{name}: {note}")
+    if tell_dropped and picture.dropped:
+        say(f"{name}: not kept: {', '.join(picture.dropped)}")
+    return picture.pixels
+
+
+@contextmanager
+def quiet_readers() -> Iterator[None]:
+    """Keeps the warnings of Pillow and the libraries below it, which go to standard error, from the user."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def start_jax() -> None:
@@ -206,3 +241,10 @@ def with_jobs(sub: argparse.ArgumentParser) -> None:
 def with_background(sub: argparse.ArgumentParser) -> None:
     """Adds --background."""
     sub.add_argument("--background", metavar="COLOUR", help="lay transparent pictures on this colour")
+
+
+def with_picture(sub: argparse.ArgumentParser) -> None:
+    """Adds how a picture is read."""
+    with_background(sub)
+    text = "of an animated or multi-page picture take this one; they count from 1 (the first)"
+    sub.add_argument("--frame", type=int, metavar="N", help=text)

@@ -5,7 +5,18 @@ import re
 import time
 from pathlib import Path
 
-from uqdm.cli.common import Commands, bar_of, count, model_for, picture_of, say, with_background, with_force, with_model
+from uqdm.cli.common import (
+    Commands,
+    bar_of,
+    count,
+    model_for,
+    picture_of,
+    say,
+    with_background,
+    with_force,
+    with_model,
+    with_picture,
+)
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import may_write, read, write
 
@@ -45,14 +56,14 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("-o", "--output", metavar="OUT.png", required=True, help="the figure (.png, .pdf or .svg)")
     sub.add_argument("--metric", default="psnr_db", metavar="NAME", help="which metric of the tables (psnr_db)")
     sub.add_argument("--csv", action="store_true", help="write the points beside it as OUT.csv")
-    with_background(sub), with_model(sub), with_force(sub)
+    with_picture(sub), with_model(sub), with_force(sub)
 
     sub = commands.add(
         "report", _report, "write one HTML file that shows a picture as bytes arrive", "photo.png -o photo.html"
     )
     sub.add_argument("image", metavar="IMAGE", help="a picture, or - for standard input")
     sub.add_argument("-o", "--output", metavar="OUT.html", required=True, help="the page")
-    with_background(sub), with_model(sub), with_force(sub)
+    with_picture(sub), with_model(sub), with_force(sub)
 
     sub = commands.add(
         "allocation",
@@ -62,7 +73,7 @@ def add_commands(commands: Commands) -> None:
     )
     sub.add_argument("image", metavar="IMAGE", help="a picture, or - for standard input")
     sub.add_argument("-o", "--output", metavar="OUT.png", required=True, help="the figure (.png, .pdf or .svg)")
-    with_background(sub), with_model(sub), with_force(sub)
+    with_picture(sub), with_model(sub), with_force(sub)
 
 
 def _eval(options: argparse.Namespace) -> None:
@@ -195,7 +206,7 @@ def _plot(options: argparse.Namespace) -> None:
     if any(tables):
         found = _curves_of(options.inputs, metric)
     else:
-        pictures = {path: picture_of(path, options.background) for path in options.inputs}
+        pictures = {path: picture_of(path, options) for path in options.inputs}
         with bar_of(len(pictures) * (1 + len(BASELINES)), "plot") as bar:
             for path, picture in pictures.items():
                 model = model_for(options.model, picture)
@@ -239,7 +250,7 @@ def _report(options: argparse.Namespace) -> None:
     from uqdm.evaluation.report import report
 
     may_write(options.output, options.force)
-    picture = picture_of(options.image, options.background)
+    picture = picture_of(options.image, options)
     model = model_for(options.model, picture)
     with bar_of(2 * model.steps, "report") as bar:
         text = report(Path(options.image).name, picture, model, on_step=bar.update)
@@ -253,7 +264,7 @@ def _allocation(options: argparse.Namespace) -> None:
     from uqdm.nested.model import NestedModel
 
     _check_drawing(options)
-    picture = picture_of(options.image, options.background)
+    picture = picture_of(options.image, options)
     model = model_for(options.model, picture)
     if not isinstance(model, NestedModel):
         raise UserError("only models of the nested process have blocks: choose another --model")
