@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import make_picture
+from PIL import Image
 
 from uqdm.cli import main
 from uqdm.codec.api import decode, encode_with_costs, previews
@@ -139,11 +140,11 @@ def test_a_killed_run_goes_on_with_the_same_result(folder, unbroken, tmp_path, m
     records = tmp_path / "out" / "records-0-of-1.jsonl"
     first = records.read_bytes()
     assert first.count(b"\n") == 1
-    records.write_bytes(first + b'[1, "1/a.png", 16, 24, [0.')
-    assert 1 not in Records(tmp_path / "out"), "half a line is no measurement"
-    run(source, plan, model, tmp_path / "out", count=COUNT)
+    records.write_bytes(first + b'["0123", "1/a.png", 16, 24, [0.')
+    assert len(Records(tmp_path / "out").keys()) == 1, "half a line is no measurement"
+    members = run(source, plan, model, tmp_path / "out", count=COUNT)
     assert records.read_bytes().startswith(first), "what was measured is not measured again"
-    write_tables(tmp_path / "out", plan, COUNT)
+    write_tables(tmp_path / "out", plan, [(member.name, member.key) for member in members.values()])
     assert same_results(tmp_path / "out", unbroken)
 
 
@@ -280,8 +281,92 @@ def test_a_picture_that_cannot_be_read_is_named(uqdm_eval, tmp_path):
     (tmp_path / "set" / "text.png").write_text("no picture")
     code, _, err = uqdm_eval("-o", str(tmp_path / "out"), "--codecs", "none", data=str(tmp_path / "set"))
     assert code == 2
-    assert "picture text.png cannot be taken" in err
+    assert "none of 1 pictures can be taken, the first is" in err
+    assert "text.png: not a picture" in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+OPTIONS = ("--codecs", "jpeg", "--steps")
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder of two pictures."""
+    (tmp_path / "set").mkdir()
+    for seed, name in enumerate(("b.png", "d.png")):
+        (tmp_path / "set" / name).write_bytes(write_picture(make_picture(16, 24, seed), ".png"))
+    return tmp_path / "set"
+
+
+def names_and_lines(folder: Path) -> tuple[list[str], int]:
+    """Pictures of the tables, and lines of the records."""
+    names = [json.loads(line)["picture"] for line in (folder / "pictures.jsonl").read_text().splitlines()]
+    return names, sum(path.read_text().count("\n") for path in folder.glob("records-*"))
+
+
+def test_a_broken_picture_is_left_out_named_and_shows_in_the_exit_code(uqdm_eval, pictures, tmp_path):
+    (pictures / "a_text.png").write_text("no picture")
+    Image.new("RGBA", (16, 24), (0, 0, 0, 9)).save(pictures / "c_clear.png")
+    for _ in range(2):  # the second time all is measured
+        code, _, err = uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, data=str(pictures))
+        assert code == 2
+        assert f"left out: {pictures / 'a_text.png'}: not a picture that Pillow can read\n" in err
+        assert f"left out: {pictures / 'c_clear.png'}: the picture has transparent pixels" in err
+        assert "uqdm eval: 2 of 4 pictures are left out" in err.splitlines()[-1]
+        assert names_and_lines(tmp_path / "out") == (["b.png", "d.png"], 2)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["pictures"], len(summary["left_out"])) == (2, 2)
+    code, _, err = uqdm_eval("-o", str(tmp_path / "half"), *OPTIONS, "--shard", "0/2", data=str(pictures))
+    assert (code, err.count("left out")) == (2, 3)
+    assert not (tmp_path / "half" / "summary.json").exists()
+    code, _, err = uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, "--background", "red", data=str(pictures))
+    assert "1 of 4 pictures are left out" in err
+    assert names_and_lines(tmp_path / "out") == (["b.png", "c_clear.png", "d.png"], 3)
+
+
+def test_results_belong_to_contents(uqdm_eval, pictures, tmp_path):
+    assert uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, data=str(pictures))[0] == 0
+    assert names_and_lines(tmp_path / "out") == (["b.png", "d.png"], 2)
+    (pictures / "a.png").write_bytes(write_picture(make_picture(24, 16, 7), ".png"))  # all places change
+    (pictures / "b.png").rename(pictures / "z.png")
+    Image.open(pictures / "d.png").save(pictures / "copy.webp", lossless=True)  # the same pixels in another file
+    assert uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, data=str(pictures))[0] == 0
+    assert names_and_lines(tmp_path / "out") == (["a.png", "copy.webp", "d.png", "z.png"], 3)
+    (pictures / "d.png").write_bytes(write_picture(make_picture(16, 24, 9), ".png"))  # another picture of this name
+    assert uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, data=str(pictures))[0] == 0
+    assert names_and_lines(tmp_path / "out")[1] == 4
+    assert uqdm_eval("-o", str(tmp_path / "new"), *OPTIONS, data=str(pictures))[0] == 0
+    assert same_results(tmp_path / "out", tmp_path / "new")
+
+
+@pytest.mark.parametrize("line", [b"oops\n", b"{}\n", b'[0, "b.png", 16, 24, [], []]\n', bytes(40) + b"\n", b"\xff\n"])
+def test_a_damaged_record_is_named_with_what_to_do(uqdm_eval, pictures, tmp_path, line):
+    assert uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, data=str(pictures))[0] == 0
+    records = tmp_path / "out" / "records-0-of-1.jsonl"
+    whole = records.read_bytes()
+    records.write_bytes(whole.replace(b"\n", b"\n" + line, 1))
+    code, _, err = uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, data=str(pictures))
+    assert (code, err) == (
+        2,
+        f"uqdm eval: line 2 of {records} is damaged: delete it, and its picture is measured again\n",
+    )
+    records.write_bytes(whole)
+    (tmp_path / "out" / "plan.json").write_bytes(line)
+    code, _, err = uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, data=str(pictures))
+    assert code == 2
+    assert "plan.json" in err
+    assert err.count("\n") == 1
+
+
+def test_what_was_noticed_about_pictures_is_said(uqdm_eval, pictures, tmp_path):
+    first, second = (Image.fromarray(make_picture(16, 24, seed)) for seed in (3, 4))
+    first.save(pictures / "moving.png", save_all=True, append_images=[second])
+    code, _, err = uqdm_eval("-o", str(tmp_path / "out"), *OPTIONS, data=str(pictures))
+    assert code == 0
+    assert "moving.png: the first of 2 frames is taken: --frame N chooses another" in err
+    with pytest.raises(ValueError, match=r"moving.png: the file has 2 frames"):
+        open_source(pictures)[2]
 
 
 def test_curves_of_several_tables_are_told_apart(unbroken, tmp_path, capsys):

@@ -2,8 +2,10 @@
 
 import argparse
 import re
+import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uqdm.cli.common import (
     Commands,
@@ -11,6 +13,7 @@ from uqdm.cli.common import (
     count,
     model_for,
     picture_of,
+    quiet_readers,
     say,
     with_background,
     with_force,
@@ -19,6 +22,10 @@ from uqdm.cli.common import (
 )
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import may_write, read, write
+from uqdm.errors import PictureError
+
+if TYPE_CHECKING:
+    from uqdm.training.dataset import Source
 
 __all__ = ["add_commands"]
 
@@ -81,7 +88,7 @@ def _eval(options: argparse.Namespace) -> None:
     if not shard or not int(shard[1]) < int(shard[2]):
         raise UserError(f"--shard must be I/N with 0 <= I < N, got {options.shard}")
     rates = () if options.steps else tuple(_rate(rate) for rate in _names(options.rates or _RATES))
-    from uqdm.evaluation import METRICS, Plan, Records, picture_at, run, write_tables
+    from uqdm.evaluation import METRICS, Plan, Records, members_of, run, write_tables
     from uqdm.training.dataset import open_source
 
     plot_curves = _plotter()
@@ -90,7 +97,9 @@ def _eval(options: argparse.Namespace) -> None:
     codecs = _codecs(options.codecs)
     try:
         source = open_source(options.data, background=options.background)
-        first = picture_at(source, 0)
+        count = min(len(source), options.limit or len(source))
+        with quiet_readers():
+            first = _first_picture(source, count)
     except ImportError:
         raise UserError(f"{options.data} needs tensorflow-datasets: pip install 'uqdm[train]'") from None
     except (OSError, ValueError) as error:
@@ -106,18 +115,32 @@ def _eval(options: argparse.Namespace) -> None:
         rates_bpp=rates,
         steps=not options.rates,
     )
-    count, folder = min(len(source), options.limit or len(source)), Path(options.output)
+    folder = Path(options.output)
     part = int(shard[1]), int(shard[2])
     try:
         with bar_of(len(range(part[0], count, part[1])), "eval", "picture") as bar:
-            run(source, plan, model, folder, count=count, shard=part, load_s=load_s, on_picture=bar.update)
-        records = Records(folder)
-        if missing := sum(number not in records for number in range(count)):
-            say(
-                f"{folder}: {count - missing} of {count} pictures; the process that measures the last one writes tables"
+            own = run(
+                source,
+                plan,
+                model,
+                folder,
+                count=count,
+                shard=part,
+                load_s=load_s,
+                on_picture=bar.update,
+                on_note=lambda line: bar.write(line, file=sys.stderr),
             )
-            return
-        summary = write_tables(folder, plan, count)
+        measured, pictures, left_out = Records(folder).keys(), [], []
+        for member in members_of(source, count, own):
+            if member.left_out:
+                left_out.append(member.left_out)
+            elif member.key in measured:
+                pictures.append((member.name, member.key))
+            else:
+                say(f"{folder}: {len(measured)} of {count} pictures; who measures the last one writes the tables")
+                _check_complete([member.left_out for member in own.values() if member.left_out], len(own))
+                return
+        summary = write_tables(folder, plan, pictures, left_out)
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror or error}") from None
     except ValueError as error:
@@ -126,6 +149,25 @@ def _eval(options: argparse.Namespace) -> None:
         found = _curves_of([str(folder / "means.csv")], metric)
         write(str(folder / f"curves_{metric}.png"), plot_curves(found, METRICS[metric].label))
     _tell(summary, folder)
+    _check_complete(left_out, count)
+
+
+def _first_picture(source: "Source", count: int):
+    """The first that can be taken."""
+    from uqdm.evaluation import picture_at
+
+    reasons = []
+    for number in range(count):
+        try:
+            return picture_at(source, number).pixels
+        except PictureError as error:
+            reasons.append(error)
+    raise UserError(f"none of {count} pictures can be taken, the first is {reasons[0]}")
+
+
+def _check_complete(left_out: list[str], count: int) -> None:
+    if left_out:
+        raise UserError(f"{len(left_out)} of {count} pictures are left out, the first is {left_out[0]}")
 
 
 def _plotter():

@@ -10,8 +10,9 @@ per setting.
     summary    means over pictures, Bjontegaard differences and tables, all a function of the records
 
 Pictures are independent, so processes need not talk to each other: process I of N measures the pictures i with
-i mod N = I and appends to a record file of its own. A run that is given again measures what is missing. Whoever finds
-that nothing is missing writes the tables, which do not depend on who measured what, or when.
+i mod N = I and appends to a record file of its own. A run that is given again measures what is missing: results belong
+to the contents of pictures, not to their places in a list. Whoever finds that nothing is missing writes the tables,
+which do not depend on who measured what, or when. Pictures that cannot be taken are left out, and named.
 """
 
 from uqdm.evaluation.baselines import BASELINES as BASELINES
@@ -29,6 +30,8 @@ from uqdm.evaluation.records import Measurement as Measurement
 from uqdm.evaluation.records import Plan as Plan
 from uqdm.evaluation.records import Records as Records
 from uqdm.evaluation.records import Times as Times
+from uqdm.evaluation.run import Member as Member
+from uqdm.evaluation.run import members_of as members_of
 from uqdm.evaluation.run import picture_at as picture_at
 from uqdm.evaluation.run import run as run
 from uqdm.evaluation.summary import curves as curves

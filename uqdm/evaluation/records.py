@@ -5,10 +5,15 @@ A folder of an evaluation has
     plan.json              what is measured, so that nothing else is added to it
     records-I-of-N.jsonl    one line per picture that process I of N measured, appended when it is done
 
-A line that a kill cut off is dropped when its process starts again. Where two records have the same picture (a run was
-given again with another N), the first counts; all but its times are equal anyway.
+Records belong to contents, by a hash of the pixels: a folder may get more pictures, lose some, or have them renamed or
+replaced between runs, and results stay with the pictures that they were measured on.
+
+A line that a kill cut off is dropped when its process starts again; any other line that cannot be read is named in an
+error. Where two records have the same picture (a run was given again with another N, or a picture is there twice), the
+first counts; all but its times are equal anyway.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -18,9 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import numpy as np
+
 from uqdm.evaluation.points import Point
 
-__all__ = ["RecordFile", "Records", "Measurement", "Plan", "Times", "prepare", "whole"]
+__all__ = ["RecordFile", "Records", "Measurement", "Plan", "Times", "key_of", "prepare", "whole"]
 
 _PLAN = "plan.json"
 
@@ -60,13 +67,21 @@ class Times(NamedTuple):
 class Measurement(NamedTuple):
     """All points of one picture."""
 
-    number: int
-    """In the set, from 0."""
+    key: str
+    """Of the picture's contents (`key_of`)."""
     picture: str
+    """Its name when it was measured."""
     height: int
     width: int
     times: Times
     points: tuple[Point, ...]
+
+
+def key_of(picture: np.ndarray) -> str:
+    """128 bits of the SHA-256 of a picture's size and pixels, in hexadecimal digits; uint8 (H, W, 3)."""
+    digest = hashlib.sha256(f"{picture.shape[0]} {picture.shape[1]} ".encode())
+    digest.update(picture.tobytes())
+    return digest.hexdigest()[:32]
 
 
 @contextmanager
@@ -87,14 +102,19 @@ def prepare(folder: Path, plan: Plan) -> None:
     """Makes the folder of an evaluation, or makes sure that it is one of the same plan.
 
     Raises:
-      ValueError: the folder is that of something else.
+      ValueError: the folder is that of something else, or its plan is damaged.
     """
     if (folder / _PLAN).exists():
-        found, wanted = json.loads((folder / _PLAN).read_text()), json.loads(json.dumps(asdict(plan)))
-        if different := [name for name in wanted if found.get(name) != wanted[name]]:
+        wanted = json.loads(json.dumps(asdict(plan)))
+        try:
+            plans = json.loads((folder / _PLAN).read_bytes())
+            found = {name: plans[name] for name in wanted}
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{folder / _PLAN} is damaged: choose another folder, or restore it") from None
+        if different := [name for name in wanted if found[name] != wanted[name]]:
             first = different[0]
             raise ValueError(
-                f"{folder} holds an evaluation with another {first} ({found.get(first)!r}, not {wanted[first]!r}): "
+                f"{folder} holds an evaluation with another {first} ({found[first]!r}, not {wanted[first]!r}): "
                 "choose another folder"
             )
         return
@@ -123,24 +143,42 @@ class RecordFile:
 
 
 class Records:
-    """The records of all processes as they are now: measured pictures by their number, read when they are asked for."""
+    """The records of all processes as they are now: measured pictures by the key of their contents.
+
+    Raises:
+      ValueError: a line is damaged; the message says which and what to do.
+    """
 
     def __init__(self, folder: Path):
-        self._places: dict[int, tuple[Path, int]] = {}
+        self._places: dict[str, tuple[Path, int]] = {}
         for path in sorted(folder.glob("records-*-of-*.jsonl")):
             start = 0
             with path.open("rb") as file:
-                for line in file:
+                for number, line in enumerate(file, 1):
                     if line.endswith(b"\n"):
-                        self._places.setdefault(int(line[1 : line.index(b",")]), (path, start))
+                        try:
+                            key = _read(line).key
+                        except (KeyError, TypeError, ValueError):
+                            raise ValueError(
+                                f"line {number} of {path} is damaged: delete it, and its picture is measured again"
+                            ) from None
+                        self._places.setdefault(key, (path, start))
                     start += len(line)
 
-    def __contains__(self, number: int) -> bool:
-        return number in self._places
+    def keys(self) -> set[str]:
+        """Of the pictures that are measured."""
+        return set(self._places)
 
-    def __getitem__(self, number: int) -> Measurement:
-        path, start = self._places[number]
+    def __getitem__(self, key: str) -> Measurement:
+        path, start = self._places[key]
         with path.open("rb") as file:
             file.seek(start)
-            number, picture, height, width, times, points = json.loads(file.readline())
-        return Measurement(number, picture, height, width, Times(*times), tuple(Point(*point) for point in points))
+            return _read(file.readline())
+
+
+def _read(line: bytes) -> Measurement:
+    """A line; what is no record raises one of several errors."""
+    key, picture, height, width, times, points = json.loads(line)
+    if not isinstance(key, str):
+        raise TypeError(f"a key of contents was expected, got {key!r}")
+    return Measurement(key, picture, height, width, Times(*times), tuple(Point(*point) for point in points))

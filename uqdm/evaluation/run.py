@@ -1,20 +1,33 @@
 """Measures the pictures of a set that no record file has yet."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from uqdm.codec.api import decode, encode_with_costs
 from uqdm.codec.container import check_size
 from uqdm.contract import Model
+from uqdm.errors import PictureError, StreamError
 from uqdm.evaluation.baselines import baseline_points
 from uqdm.evaluation.points import Point, cut_points
-from uqdm.evaluation.records import Measurement, Plan, RecordFile, Records, Times, prepare
+from uqdm.evaluation.records import Measurement, Plan, RecordFile, Records, Times, key_of, prepare
+from uqdm.pictures import Picture
 from uqdm.training.dataset import Source
 
-__all__ = ["picture_at", "run"]
+__all__ = ["Member", "member_at", "members_of", "picture_at", "run"]
+
+
+class Member(NamedTuple):
+    """A picture of a set, as it is now."""
+
+    name: str
+    key: str = ""
+    """Of its contents (uqdm.evaluation.records)."""
+    left_out: str = ""
+    """Why it cannot be measured, with its name; empty for the others."""
 
 
 def run(
@@ -27,11 +40,15 @@ def run(
     shard: tuple[int, int] = (0, 1),
     load_s: float = 0.0,
     on_picture: Callable[[], object] = lambda: None,
-) -> None:
+    on_note: Callable[[str], object] = lambda line: None,
+) -> dict[int, Member]:
     """Measures this process's share of the pictures 0, ..., count - 1 and keeps the results in a folder.
 
+    Results belong to contents: a picture that another name, another folder or another process had is not measured
+    again, and one whose file changed is.
+
     Args:
-      source: pictures.
+      source: pictures; those that cannot be taken are left out.
       plan: what to measure; the folder must be new, empty, or hold an evaluation of the same plan.
       model: whose id is the plan's.
       folder: see uqdm.evaluation.records.
@@ -39,38 +56,64 @@ def run(
       shard: number of this process, and how many there are.
       load_s: seconds that loading the model took, to be told with the times.
       on_picture: called after every picture of this process that is done, those found in records included.
+      on_note: called with lines for people: what was noticed about pictures, and which ones are left out.
+
+    Returns:
+      The pictures of this process by their number.
 
     Raises:
-      ValueError: the folder holds something else, or a picture cannot be read.
+      ValueError: the folder holds something else, or a damaged record.
       OSError: the folder cannot be written.
     """
     prepare(folder, plan)
-    record_file, done, sizes = RecordFile(folder, shard), Records(folder), set()
+    record_file, done, sizes, members = RecordFile(folder, shard), Records(folder).keys(), set(), {}
     for number in range(shard[0], count, shard[1]):
-        if number not in done:
-            picture = picture_at(source, number)
-            points, times = _measure(picture, plan, model)
-            times = times._replace(compiled=picture.shape not in sizes, load_s=0.0 if sizes else load_s)
-            sizes.add(picture.shape)
-            height, width = picture.shape[:2]
-            record_file.append(Measurement(number, source.name(number), height, width, times, tuple(points)))
+        member, picture = member_at(source, number)
+        members[number] = member
+        if picture is None:
+            on_note(f"left out: {member.left_out}")
+        elif member.key not in done:
+            for note in picture.notes:
+                on_note(f"{member.name}: {note}")
+            pixels = picture.pixels
+            points, times = _measure(pixels, plan, model)
+            times = times._replace(compiled=pixels.shape not in sizes, load_s=0.0 if sizes else load_s)
+            sizes.add(pixels.shape)
+            height, width = pixels.shape[:2]
+            record_file.append(Measurement(member.key, member.name, height, width, times, tuple(points)))
+            done.add(member.key)
         on_picture()
+    return members
 
 
-def picture_at(source: Source, number: int) -> np.ndarray:
-    """A picture that streams can hold, uint8 (H, W, 3).
+def picture_at(source: Source, number: int) -> Picture:
+    """A picture that streams can hold.
 
     Raises:
-      ValueError: it is no such picture, or cannot be read.
+      PictureError: it is no such picture, or cannot be read; the message names it.
     """
     try:
-        picture = source[number]
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(f"{picture.dtype} of shape {picture.shape}, not uint8 (H, W, 3)")
-        check_size(picture.shape[1], picture.shape[0])
-    except (OSError, ValueError) as error:
-        raise ValueError(f"picture {source.name(number)} cannot be taken: {error}") from None
+        picture = source.picture(number)
+        check_size(picture.pixels.shape[1], picture.pixels.shape[0])
+    except StreamError as error:
+        raise PictureError(f"{source.name(number)}: {error}") from None
     return picture
+
+
+def members_of(source: Source, count: int, known: Mapping[int, Member]) -> Iterator[Member]:
+    """The pictures 0, ..., count - 1 as they are now; those that are not known are read one by one."""
+    for number in range(count):
+        yield known.get(number) or member_at(source, number)[0]
+
+
+def member_at(source: Source, number: int) -> tuple[Member, Picture | None]:
+    """What there is at a place now, and its picture unless it cannot be taken."""
+    name = source.name(number)
+    try:
+        picture = picture_at(source, number)
+    except PictureError as error:
+        return Member(name, left_out=str(error)), None
+    return Member(name, key_of(picture.pixels)), picture
 
 
 def _measure(picture: np.ndarray, plan: Plan, model: Model) -> tuple[list[Point], Times]:

@@ -102,11 +102,17 @@ def _bd_rates(found: dict[str, Curve]) -> dict[str, float]:
     return rates
 
 
-def write_tables(folder: Path, plan: Plan, count: int) -> dict:
-    """Writes the tables of a folder whose records have all of `count` pictures.
+def write_tables(folder: Path, plan: Plan, pictures: Sequence[tuple[str, str]], left_out: Sequence[str] = ()) -> dict:
+    """Writes the tables of pictures that the records of a folder have.
 
     pictures.csv (a row per picture and point), pictures.jsonl (a line per picture), means.csv, times.csv, and
-    summary.json: plan, means, BD-rates and times.
+    summary.json: plan, means, BD-rates, times, and what was left out.
+
+    Args:
+      folder: where the records are, and the tables go.
+      plan: what was measured.
+      pictures: name and key (uqdm.evaluation.records) of each, in the order of the tables.
+      left_out: lines about pictures that could not be taken.
 
     Returns:
       The contents of summary.json.
@@ -117,8 +123,8 @@ def write_tables(folder: Path, plan: Plan, count: int) -> dict:
     with whole(folder / "pictures.csv") as table, whole(folder / "pictures.jsonl") as lines:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(columns(plan.metrics))
-        for number in range(count):
-            measurement = records[number]
+        for name, key in pictures:
+            measurement = records[key]._replace(picture=name)
             means.add(measurement.points)
             for metric in plan.metrics:
                 for codec, rate in _bd_rates(_by_codec(measurement.points, metric)).items():
@@ -139,10 +145,11 @@ def write_tables(folder: Path, plan: Plan, count: int) -> dict:
         for row in times:
             encode_s, decode_s, compiled, load_s = row.times
             writer.writerow([*row[1:4], f"{encode_s:.4f}", f"{decode_s:.4f}", int(compiled), f"{load_s:.4f}"])
-    complete = [row for row in rows if row.pictures == count]
+    complete = [row for row in rows if row.pictures == len(pictures)]
     summary = {
         "plan": {name: getattr(plan, name) for name in ("data", "model", "codecs", "metrics", "rates_bpp", "steps")},
-        "pictures": count,
+        "pictures": len(pictures),
+        "left_out": list(left_out),
         "means": [row._asdict() | {"quality": _finite(row.quality)} for row in rows],
         "bd_rate_percent": {
             metric: _difference(_by_codec(complete, metric), single[metric]) for metric in plan.metrics

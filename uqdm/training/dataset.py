@@ -17,14 +17,14 @@ import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from uqdm.errors import PictureError
-from uqdm.pictures import read_picture
+from uqdm.pictures import Picture, open_picture, read_picture
 
 __all__ = ["SUFFIXES", "Source", "load_pictures", "open_source"]
 
@@ -45,10 +45,18 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3).
+        """uint8 (H, W, 3), for those who are not told anything: a file of several frames is refused.
 
         Raises:
           PictureError: this one cannot be taken; the message names it.
+        """
+        ...
+
+    def picture(self, index: int) -> Picture:
+        """The same with what was noticed, and of several frames the first.
+
+        Raises:
+          PictureError: as above.
         """
         ...
 
@@ -75,6 +83,9 @@ class _Arrays:
             picture = picture.reshape(3, side, side).transpose(1, 2, 0)
         return picture
 
+    def picture(self, index: int) -> Picture:
+        return Picture(pixels=self[index])
+
     def name(self, index: int) -> str:
         return f"{index:06d}"
 
@@ -89,9 +100,15 @@ class _Files:
         return len(self._files)
 
     def __getitem__(self, index: int) -> np.ndarray:
+        return self._read(index, read_picture)
+
+    def picture(self, index: int) -> Picture:
+        return self._read(index, open_picture)
+
+    def _read(self, index: int, read: Callable) -> Any:
         file = self._files[index]
         try:
-            return read_picture(file.read_bytes(), self._background)
+            return read(file.read_bytes(), background=self._background)
         except PictureError as error:
             raise PictureError(f"{file}: {error}") from None
         except OSError as error:
@@ -117,6 +134,9 @@ class _Features:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] not in (1, 3):
             raise PictureError(f"picture {index}: {picture.dtype} of shape {picture.shape}, not uint8 (H, W, 3)")
         return picture if picture.shape[2] == 3 else picture.repeat(3, 2)
+
+    def picture(self, index: int) -> Picture:
+        return Picture(pixels=self[index])
 
     def name(self, index: int) -> str:
         return f"{index:06d}"
