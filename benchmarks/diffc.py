@@ -30,6 +30,7 @@ import uqdm
 from channel_sim import GaussianChannel, bounds
 from uqdm.codec.api import encode_with_costs
 from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.kinds import GaussianProcess
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.noise_levels import denoising_errors, sweet_spot_schedule
 from uqdm.diffusion.state import DiffusionState
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     model = uqdm.load_model(options.model)
-    if not isinstance(model, DiffusionModel) or model.process != "gaussian":
+    if not isinstance(model, DiffusionModel) or not isinstance(model.process, GaussianProcess):
         parser.error(f"{options.model} is no model of the Gaussian process")
     views = np.load(options.shared / "data" / "val64.npz")["images"]
     edge = (64 - options.side) // 2

@@ -33,15 +33,8 @@ OFFICIAL = {
 
 def progression(published: Published, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bits per pixel after every step and lossless, and PSNR of every state, means over pictures."""
-    loss = DiffusionLoss(
-        process="uniform",
-        steps=published.steps,
-        gamma_max=published.noise.gamma_max,
-        network=published.network,
-        logistic=published.logistic,
-        forward_kernel_scale=published.forward_kernel_scale,
-    )
-    parameters = {"network": published.parameters, "gamma_min": jnp.float32(published.noise.gamma_min)}
+    loss, gamma_min = DiffusionLoss(config=published.config), published.config.noise.gamma_min
+    parameters = {"network": published.parameters, "gamma_min": jnp.float32(gamma_min)}
     evaluate = jax.jit(loss.progression)
     parts = [evaluate(parameters, pictures[i : i + 4], jax.random.key(i)) for i in range(0, len(pictures), 4)]
     rates, psnr, rest = (np.concatenate(part).mean(0) for part in zip(*jax.device_get(parts), strict=True))

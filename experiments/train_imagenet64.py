@@ -26,7 +26,7 @@ import tyro
 from train_photo import validation_set
 
 from uqdm.diffusion.model import DiffusionModel
-from uqdm.diffusion.train import Recipe, fit, recipe_like
+from uqdm.diffusion.train import Recipe, fit
 from uqdm.errors import PictureError
 from uqdm.library import load_model
 from uqdm.training.dataset import open_source
@@ -67,15 +67,14 @@ def main(arguments: Arguments) -> None:
         jax.distributed.initialize()
     elif arguments.coordinator:
         jax.distributed.initialize(arguments.coordinator, arguments.processes, arguments.process)
-    recipe, start = arguments.recipe, None
+    start = None
     if arguments.start_from:
         start = load_model(arguments.start_from)
         if not isinstance(start, DiffusionModel):
             raise SystemExit(f"{arguments.start_from} is a model of the nested process: train_photo.py trains those")
-        recipe = recipe_like(start, recipe)
-    side = recipe.side
+    side = arguments.recipe.side
     model = fit(
-        recipe,
+        arguments.recipe,
         open_source(arguments.source, background=arguments.background),
         {Path(source).stem: validation_set(source, arguments.background, 32, side) for source in arguments.validate},
         arguments.folder,

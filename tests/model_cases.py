@@ -26,6 +26,7 @@ from uqdm.codec.loop import Receiver
 from uqdm.contract import Model
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.kinds import DiffusionConfig, GaussianProcess, UniformProcess
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.predictor import PredictorModel
 from uqdm.reconstruction import BY_NAME
@@ -140,9 +141,9 @@ def unet_model(process: str = "uniform", logistic: bool = True) -> DiffusionMode
     config = unet.UNetConfig(width=8, levels=2, norm_groups=4, heads=int(uniform), learned_scale=uniform)
     noise = diffusion.NoiseSchedule(gamma_min=-9.0, gamma_max=6.0)
     parameters = unet.init(config, jax.random.key(0))
-    return DiffusionModel.from_training(
-        process=process, noise=noise, steps=4, network=config, parameters=parameters, logistic=logistic, name=process
-    )
+    kind = UniformProcess(logistic=logistic) if uniform else GaussianProcess()
+    record = DiffusionConfig(process=kind, noise=noise, steps=4, network=config)
+    return DiffusionModel.from_training(record, parameters, name=process)
 
 
 def gaussian_predictor(z: np.ndarray, gamma: float) -> np.ndarray:

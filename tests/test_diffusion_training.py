@@ -18,6 +18,7 @@ import uqdm
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion import train as training
 from uqdm.diffusion.loss import DiffusionLoss
+from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.network import UNetConfig
 from uqdm.diffusion.train import Recipe, Trainer
 from uqdm.training.batches import Batches
@@ -85,6 +86,26 @@ def test_a_fixed_noise_schedule_stays(archive, tmp_path):
 
 
 @optax_inside
+def test_a_training_from_a_model_keeps_what_the_model_fixes():
+    model = DiffusionModel.from_training(
+        replace(RECIPE, diffusion_steps=2, gamma_max=5.0, logistic=False).config.with_gammas([5.0, 1.0, -11.0]),
+        DiffusionLoss(config=RECIPE.config).init(jax.random.key(5))["network"],
+    )
+    trainer = Trainer(recipe=RECIPE, start_from=model)
+    state = trainer.init()
+    assert trainer.config == replace(model.diffusion_config, levels=None)
+    np.testing.assert_array_equal(state.parameters["network"]["entry"]["kernel"], model.parameters["entry"]["kernel"])
+    exported = trainer.export(state, "further")
+    assert exported.noise.gamma_min == pytest.approx(model.noise.gamma_min)
+    assert replace(exported.diffusion_config, noise=model.noise) == trainer.config
+
+
+def test_a_recipe_for_pictures_that_its_network_does_not_take_is_refused():
+    with pytest.raises(ValueError, match="side must be a multiple of 2 for this network, got 15"):
+        Trainer(recipe=replace(RECIPE, side=15))
+
+
+@optax_inside
 def test_accumulated_gradients_are_those_of_the_whole_batch(archive):
     """For a loss without random parts, here the last term alone, parts add up to the whole."""
     batch = Batches(open_source(archive), side=16, batch=8, seed=0)(0)
@@ -101,8 +122,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(archive):
 
 
 def test_one_drawn_step_estimates_the_cost_of_all():
-    loss = DiffusionLoss(process="uniform", steps=3, gamma_max=6.0, network=NETWORK)
-    parameters = loss.init(jax.random.key(0), -9.0)
+    loss = DiffusionLoss(config=replace(RECIPE, gamma_min=-9.0).config)
+    parameters = loss.init(jax.random.key(0))
     pictures = np.stack([make_picture(16, 16, seed=i) for i in range(6)])
     terms = jax.jit(jax.vmap(lambda key: loss(parameters, pictures, key).rate.mean()))
     drawn = np.asarray(terms(jax.random.split(jax.random.key(1), 60)))
@@ -114,7 +135,7 @@ def test_one_drawn_step_estimates_the_cost_of_all():
 
 @pytest.mark.parametrize("process", ["uniform", "gaussian"])
 def test_states_have_the_forward_process_moments(process):
-    loss = DiffusionLoss(process=process, steps=3, gamma_max=6.0, network=NETWORK)
+    loss = DiffusionLoss(config=replace(RECIPE, process=process).config)
     parameters = {"gamma_min": jnp.float32(-9.0)}
     x = jnp.full((400, 8, 8, 3), 0.4)
     states = np.asarray(loss.states(parameters, x, jax.random.key(0)))

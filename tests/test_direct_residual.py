@@ -9,6 +9,7 @@ import uqdm
 from uqdm.codec.api import encode_with_costs
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.kinds import DiffusionConfig, process_named
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.pretrained.published_uqdm import read_published
 
@@ -17,9 +18,9 @@ def uniform_model(steps=3, logistic=True, gamma_min=-9.0, process="uniform"):
     config = unet.UNetConfig(width=8, levels=2, norm_groups=4, heads=0, learned_scale=process == "uniform")
     noise = diffusion.NoiseSchedule(gamma_min=gamma_min, gamma_max=6.0)
     parameters = unet.init(config, jax.random.key(0))
-    return DiffusionModel.from_training(
-        process=process, noise=noise, steps=steps, network=config, parameters=parameters, logistic=logistic
-    )
+    kind = process_named(process, logistic=logistic)
+    record = DiffusionConfig(process=kind, noise=noise, steps=steps, network=config)
+    return DiffusionModel.from_training(record, parameters)
 
 
 @pytest.fixture(scope="module")

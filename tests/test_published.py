@@ -1,5 +1,6 @@
 """The published UQDM model: its checkpoint, read here, says what the authors' programme says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ import uqdm
 from uqdm.codec.api import encode_with_costs, receiver_of
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.kinds import DiffusionConfig, GaussianProcess, UniformProcess
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.process import Moments, Prediction
 from uqdm.metrics import psnr_db
@@ -59,23 +61,23 @@ def test_weights_are_those_that_pytorch_reads(folder, raw, averaged, average):
 
 
 def test_the_learned_gamma_comes_back_with_the_moving_averages(raw, averaged, golden):
-    assert raw.noise.gamma_min == -12.3
-    np.testing.assert_allclose(raw.noise.gammas(4), golden["gamma_all"], atol=1e-6)
-    assert averaged.noise.gamma_max - averaged.noise.gamma_min == pytest.approx(float(golden["ema_w"]))
+    assert raw.config.noise.gamma_min == -12.3
+    np.testing.assert_allclose(raw.config.noise.gammas(4), golden["gamma_all"], atol=1e-6)
+    assert averaged.config.noise.gamma_max - averaged.config.noise.gamma_min == pytest.approx(float(golden["ema_w"]))
 
 
 @pytest.mark.parametrize("step", range(4))
 def test_network_outputs_are_the_published_ones(raw, golden, step):
     z, gamma = jnp.asarray(golden[f"s{step}_z_t"]), jnp.full((2,), float(golden[f"s{step}_gamma_t"]))
-    prediction = jax.jit(unet.apply, static_argnums=0)(raw.network, raw.parameters, z, gamma)
+    prediction = jax.jit(unet.apply, static_argnums=0)(raw.config.network, raw.parameters, z, gamma)
     np.testing.assert_allclose(prediction.noise, golden[f"s{step}_eps_hat"], atol=1e-4)
     np.testing.assert_allclose(prediction.factor, golden[f"s{step}_pred_scale_factors"], atol=1e-4)
 
 
 def test_network_outputs_of_the_moving_averages_are_the_published_ones(averaged, golden):
-    gamma = jnp.full((2,), averaged.noise.gammas(4)[1])
+    gamma = jnp.full((2,), averaged.config.noise.gammas(4)[1])
     z = jnp.asarray(golden["s1_z_t"])
-    prediction = jax.jit(unet.apply, static_argnums=0)(averaged.network, averaged.parameters, z, gamma)
+    prediction = jax.jit(unet.apply, static_argnums=0)(averaged.config.network, averaged.parameters, z, gamma)
     np.testing.assert_allclose(prediction.noise, golden["ema_s1_eps_hat"], atol=1e-4)
     np.testing.assert_allclose(prediction.factor, golden["ema_s1_pred_scale_factors"], atol=1e-4)
 
@@ -166,7 +168,8 @@ def folding_model():
     config = unet.UNetConfig(width=8, levels=2, norm_groups=4)
     parameters = unet.init(config, jax.random.key(0))
     noise = diffusion.NoiseSchedule(gamma_min=-9.0, gamma_max=6.0)
-    return DiffusionModel.from_training(process="uniform", noise=noise, steps=5, network=config, parameters=parameters)
+    record = DiffusionConfig(process=UniformProcess(), noise=noise, steps=5, network=config)
+    return DiffusionModel.from_training(record, parameters)
 
 
 def test_a_diffusion_model_file_brings_back_the_same_model(folding_model, tmp_path):
@@ -216,7 +219,7 @@ def test_reverse_processes_continue_where_the_stream_ends(model, folder, golden,
 
 def test_the_flow_is_the_published_one(raw, golden):
     """From the published z before step 2 to the picture."""
-    gammas = raw.noise.gammas(4)
+    gammas = raw.config.noise.gammas(4)
     model = raw.model("raw")
     state = model.new_state(64, 64, 0)
     differing = []
@@ -265,9 +268,8 @@ def test_the_gaussian_process_is_sent_by_simulating_gaussian_channels(tmp_path):
     config = unet.UNetConfig(width=8, levels=2, norm_groups=4, learned_scale=False)
     noise = diffusion.NoiseSchedule(gamma_min=-9.0, gamma_max=6.0)
     parameters = unet.init(config, jax.random.key(0))
-    model = DiffusionModel.from_training(
-        process="gaussian", noise=noise, steps=4, network=config, parameters=parameters
-    )
+    record = DiffusionConfig(process=GaussianProcess(), noise=noise, steps=4, network=config)
+    model = DiffusionModel.from_training(record, parameters)
     picture = make_picture(24, 16)
     data, costs = encode_with_costs(picture, model=model)
     quality = [psnr_db(picture, p.picture) for p in uqdm.previews(data, model=model)]
@@ -283,8 +285,6 @@ def test_the_gaussian_process_is_sent_by_simulating_gaussian_channels(tmp_path):
     noise = (receiver.state.z - diffusion.alpha(gamma) * values_of(picture)) / diffusion.sigma(gamma)
     assert abs(float(noise.mean())) < 4 / noise.size**0.5
     assert float(noise.std()) == pytest.approx(1.0, abs=4 / (2 * noise.size) ** 0.5)
-    wrong = DiffusionModel.from_training(
-        process="gaussian", noise=model.noise, steps=4, network=unet.UNetConfig(width=8), parameters={}
-    )
+    wrong = DiffusionModel.from_training(replace(record, network=unet.UNetConfig(width=8)), {})
     with pytest.raises(ValueError, match="no-learned-scale"):
         uqdm.encode(picture, model=wrong)

@@ -12,6 +12,7 @@ from channel_sim import GaussianChannel
 from uqdm.codec.api import encode_with_costs
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.kinds import DiffusionConfig, GaussianProcess
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.noise_levels import (
     DenoisingErrors,
@@ -108,7 +109,8 @@ def test_files_are_as_short_as_the_schedule_says():
 def test_a_model_file_brings_its_noise_levels(tmp_path):
     config = unet.UNetConfig(width=8, norm_groups=4, heads=0, learned_scale=False)
     noise = diffusion.NoiseSchedule(gamma_min=-6.0, gamma_max=6.0)
-    model = DiffusionModel.from_training(process="gaussian", noise=noise, steps=4, network=config, parameters={})
+    record = DiffusionConfig(process=GaussianProcess(), noise=noise, steps=4, network=config)
+    model = DiffusionModel.from_training(record, {})
     assert model.gammas == [6.0, 3.0, 0.0, -3.0, -6.0]
     chosen = model.with_gammas([6.0, 0.1, -4.7])
     chosen.save(tmp_path / "chosen.npz")

@@ -35,6 +35,6 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
         raise UserError(str(error)) from None
     model = published.model(options.name)
     write(options.output, model.to_bytes(), options.force)
-    noise = published.noise
+    noise = model.noise
     gammas = f"gamma {noise.gamma_min:.3f} to {noise.gamma_max:.3f}"
     say(f"{options.output}: model {model.id[:4].hex()}, {model.steps} steps, {gammas}")

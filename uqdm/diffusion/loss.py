@@ -15,7 +15,7 @@ the same at a T-th of the work.
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
-from uqdm.diffusion.model import Process
-from uqdm.diffusion.network import UNetConfig
-from uqdm.diffusion.process import Moments, NoiseSchedule
+from uqdm.diffusion.kinds import DiffusionConfig
+from uqdm.diffusion.process import NoiseSchedule
 from uqdm.transforms.pixels import pixels_of, values_of
 
 __all__ = ["DiffusionLoss", "Terms"]
@@ -50,47 +49,29 @@ class DiffusionLoss:
     """Eq. 1 of one process.
 
     Attributes:
-      process: "uniform" or "gaussian".
-      steps: T.
-      gamma_max: -log SNR at t = 1.
-      network: shape of the network.
-      logistic: whether psi is logistic, else Gaussian.
-      forward_kernel_scale: see `uqdm.diffusion.process`, Eq. 4.
+      config: process, steps, network and gamma_max, and from where gamma_min starts. Levels are equally spaced in
+        between, whatever its own are.
     """
 
-    process: Process
-    steps: int
-    gamma_max: float
-    network: UNetConfig
-    logistic: bool = True
-    forward_kernel_scale: bool = True
+    config: DiffusionConfig
 
-    def init(self, key: PRNGKeyArray, gamma_min: float) -> dict:
+    def init(self, key: PRNGKeyArray) -> dict:
         """Fresh parameters: the network's, and gamma_min."""
-        return {"network": unet.init(self.network, key), "gamma_min": jnp.float32(gamma_min)}
+        gamma_min = jnp.float32(self.config.noise.gamma_min)
+        return {"network": unet.init(self.config.network, key), "gamma_min": gamma_min}
 
     def noise(self, parameters: dict) -> NoiseSchedule:
         """The schedule that was learned."""
-        return NoiseSchedule(gamma_min=float(parameters["gamma_min"]), gamma_max=self.gamma_max)
+        return NoiseSchedule(gamma_min=float(parameters["gamma_min"]), gamma_max=self.config.noise.gamma_max)
 
     def _gammas(self, parameters: dict) -> Float[Array, " t"]:
-        span = self.gamma_max - parameters["gamma_min"]
-        return self.gamma_max - span * jnp.arange(self.steps + 1, dtype=jnp.float32) / self.steps
+        gamma_max, steps = self.config.noise.gamma_max, self.config.steps
+        span = gamma_max - parameters["gamma_min"]
+        return gamma_max - span * jnp.arange(steps + 1, dtype=jnp.float32) / steps
 
     def states(self, parameters: dict, x: Array, key: PRNGKeyArray) -> Float[Array, "t n h w 3"]:
         """z at all steps + 1 times, drawn from the forward process."""
-        gammas = self._gammas(parameters)
-        if self.process == "gaussian":
-            noise = jax.random.normal(key, (self.steps + 1, *x.shape))
-            at = gammas.reshape(-1, 1, 1, 1, 1)
-            return diffusion.alpha(at) * x[None] + diffusion.sigma(at) * noise
-        first, *keys = jax.random.split(key, self.steps + 1)
-        states: list[Any] = [jax.random.normal(first, x.shape)]
-        for i, own in enumerate(keys):
-            target = diffusion.posterior(states[-1], x, gammas[i], gammas[i + 1])
-            box = jax.random.uniform(own, x.shape, minval=-0.5, maxval=0.5)
-            states.append(target.mean + target.width * box)
-        return jnp.stack(states)
+        return self.config.process.states(x, self._gammas(parameters), key)
 
     def step_bits(
         self, parameters: dict, x: Array, before: Array, after: Array, step: Array
@@ -104,31 +85,23 @@ class DiffusionLoss:
           after: z_s; what a Gaussian step costs does not depend on it.
           step: which, (n,).
         """
-        gammas = self._gammas(parameters)
+        gammas, network, process = self._gammas(parameters), self.config.network, self.config.process
         gamma_t, gamma_s = gammas[step], gammas[step + 1]
-        prediction = unet.apply(self.network, parameters["network"], before, gamma_t)
+        prediction = unet.apply(network, parameters["network"], before, gamma_t)
         wide_t, wide_s = (gamma[:, None, None, None] for gamma in (gamma_t, gamma_s))
-        options = {"forward_kernel_scale": self.forward_kernel_scale}
-        reference = diffusion.reference(before, prediction, wide_t, wide_s, **options)
-        target = diffusion.posterior(before, x, wide_t, wide_s)
-        if self.process == "gaussian":
-            # The exact minimiser of the KL divergence has the target's deviation, or the network's.
-            std = reference.std if self.network.learned_scale else target.std
-            bits = diffusion.gaussian_kl_bits(target, Moments(reference.mean, std))
-        else:
-            half = target.width / 2
-            bits = -diffusion.log_psi_mass(after - half, after + half, reference, logistic=self.logistic) / jnp.log(2)
+        reference = process.reference(before, prediction, wide_t, wide_s, learned_scale=network.learned_scale)
+        bits = process.cost_bits(diffusion.posterior(before, x, wide_t, wide_s), reference, after)
         error = jnp.square(128 * (prediction.denoised(before, wide_t) - x)).mean((1, 2, 3))
         return bits.sum((1, 2, 3)), error
 
     def __call__(self, parameters: dict, pictures: UInt8[Array | np.ndarray, "n h w 3"], key: PRNGKeyArray) -> Terms:
         """Eq. 1, estimated from one step per picture."""
         x = values_of(pictures)
-        count, pixels = x.shape[0], x.shape[1] * x.shape[2]
+        count, pixels, steps = x.shape[0], x.shape[1] * x.shape[2], self.config.steps
         of_states, of_steps = jax.random.split(key)
         states = self.states(parameters, x, of_states)
-        spread = jax.random.permutation(of_steps, count) * self.steps // count
-        step = (spread + jax.random.randint(jax.random.fold_in(of_steps, 1), (), 0, self.steps)) % self.steps
+        spread = jax.random.permutation(of_steps, count) * steps // count
+        step = (spread + jax.random.randint(jax.random.fold_in(of_steps, 1), (), 0, steps)) % steps
         each = jnp.arange(count)
         bits, error = self.step_bits(parameters, x, states[step, each], states[step + 1, each], step)
         # All values of all colours are compared with 256 candidates: a part of the rows is enough to learn one number.
@@ -136,7 +109,7 @@ class DiffusionLoss:
         offset = jax.random.randint(jax.random.fold_in(of_steps, 2), (), 0, every)
         rows = offset + every * jnp.arange(x.shape[1] // every)
         rest = every * self.rest_bits(parameters, jnp.asarray(pictures)[:, rows], states[-1][:, rows])
-        return Terms(self.steps * bits / pixels, rest / pixels, error)
+        return Terms(steps * bits / pixels, rest / pixels, error)
 
     def rest_bits(self, parameters: dict, pictures: Array | np.ndarray, z: Array) -> Float[Array, " n"]:
         """-log2 p(x | z_0) per picture."""
@@ -158,7 +131,7 @@ class DiffusionLoss:
         states = self.states(parameters, x, key)
         each = [
             self.step_bits(parameters, x, states[i], states[i + 1], jnp.full((x.shape[0],), i))
-            for i in range(self.steps)
+            for i in range(self.config.steps)
         ]
         last = jnp.clip(states[-1] / diffusion.alpha(self._gammas(parameters)[-1]), -1.0, 1.0)
         shown = pixels_of(last).astype(jnp.float32)

@@ -2,8 +2,7 @@
 
 The file (uqdm.archive) has
 
-    config       JSON: format, name, process, steps, gamma_min, gamma_max, logistic, forward_kernel_scale, network;
-                 gammas, the noise levels before every step and after the last, where they are not equally spaced
+    config       JSON: format, name, and the record of the process (uqdm.diffusion.kinds)
     weight/...   the parameters of the network (uqdm.diffusion.network), float32
 
 The network is evaluated in floating point, so a stream decodes where it was made: on the same kind of machine with the
@@ -14,7 +13,7 @@ reports damage. Batches do not matter: every picture is evaluated by itself.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,16 +23,15 @@ from jaxtyping import Array
 from uqdm import archive
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
+from uqdm.diffusion.kinds import DiffusionConfig, Process
 from uqdm.diffusion.network import UNetConfig
 from uqdm.diffusion.process import Moments, NoiseSchedule
 from uqdm.diffusion.state import Course, DiffusionState, Expectation, expect, picture
-from uqdm.diffusion.step_channel import GaussianStep, StepChannel, UniformStep
 from uqdm.transforms.pixels import Pixels
 
 __all__ = ["DiffusionModel"]
 
 _FORMAT = 1
-Process = Literal["uniform", "gaussian"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,44 +43,15 @@ class DiffusionModel(archive.Contents):
     """
 
     @classmethod
-    def from_training(
-        cls,
-        *,
-        process: Process,
-        noise: NoiseSchedule,
-        steps: int,
-        network: UNetConfig,
-        parameters: dict,
-        logistic: bool = True,
-        forward_kernel_scale: bool = True,
-        name: str = "unnamed",
-    ) -> "DiffusionModel":
+    def from_training(cls, config: DiffusionConfig, parameters: dict, *, name: str = "unnamed") -> "DiffusionModel":
         """A model of trained parameters.
 
         Args:
-          process: which of the two (uqdm.diffusion.process).
-          noise: gamma_t.
-          steps: how many steps Algorithm 1 takes from t = 1 to 0, 1 to 255.
-          network: shape of the network.
+          config: process, noise schedule, steps and network.
           parameters: of `uqdm.diffusion.network`.
-          logistic: whether psi is logistic, else Gaussian.
-          forward_kernel_scale: see `uqdm.diffusion.process`, Eq. 4.
           name: for people.
         """
-        if process not in ("uniform", "gaussian") or not 1 <= steps <= 255:
-            raise ValueError(f"process must be uniform or gaussian and steps 1 to 255, got {process!r} and {steps}")
-        config = {
-            "format": _FORMAT,
-            "name": name,
-            "process": process,
-            "steps": steps,
-            "gamma_min": noise.gamma_min,
-            "gamma_max": noise.gamma_max,
-            "logistic": logistic,
-            "forward_kernel_scale": forward_kernel_scale,
-            "network": unet.to_config(network),
-        }
-        arrays = {"config": archive.pack_config(config)}
+        arrays = {"config": archive.pack_config({"format": _FORMAT, "name": name, **config.to_config()})}
         for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
             arrays["weight/" + "/".join(str(part.key) for part in path)] = np.asarray(leaf, np.float32)
         return cls(arrays=arrays)
@@ -99,25 +68,35 @@ class DiffusionModel(archive.Contents):
             raise ValueError(f"format {known} of diffusion models is unknown here (this program reads {_FORMAT})")
         return model
 
+    @cached_property
+    def diffusion_config(self) -> DiffusionConfig:
+        """What the model is besides its weights."""
+        return DiffusionConfig.from_config(self.config)
+
     @property
     def process(self) -> Process:
-        """Which of the two processes."""
-        return self.config["process"]
+        """The kind of the process."""
+        return self.diffusion_config.process
 
     @property
     def steps(self) -> int:
         """Steps of Algorithm 1."""
-        return self.config["steps"]
+        return self.diffusion_config.steps
 
-    @cached_property
+    @property
     def noise(self) -> NoiseSchedule:
         """gamma_t."""
-        return NoiseSchedule(gamma_min=self.config["gamma_min"], gamma_max=self.config["gamma_max"])
+        return self.diffusion_config.noise
 
     @property
     def gammas(self) -> list[float]:
         """gamma before every step and after the last."""
-        return self.config.get("gammas") or self.noise.gammas(self.steps)
+        return self.diffusion_config.gammas
+
+    @property
+    def network(self) -> UNetConfig:
+        """Shape of the network."""
+        return self.diffusion_config.network
 
     def with_gammas(self, gammas: Sequence[float]) -> "DiffusionModel":
         """The same network at other noise levels, for example those of uqdm.diffusion.noise_levels: another model, of
@@ -126,19 +105,8 @@ class DiffusionModel(archive.Contents):
         Args:
           gammas: before every step and after the last, falling, 2 to 256 of them.
         """
-        levels = list(diffusion.step_gammas(gammas))
-        config = self.config | {"steps": len(levels) - 1, "gammas": levels}
+        config = self.config | self.diffusion_config.with_gammas(gammas).to_config()
         return DiffusionModel(arrays={**self.arrays, "config": archive.pack_config(config)})
-
-    @property
-    def logistic(self) -> bool:
-        """Whether psi is logistic, else Gaussian."""
-        return self.config["logistic"]
-
-    @cached_property
-    def network(self) -> UNetConfig:
-        """Shape of the network."""
-        return unet.from_config(self.config["network"])
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -151,19 +119,17 @@ class DiffusionModel(archive.Contents):
 
     @property
     def family(self) -> str:
-        """The process."""
-        return self.process
+        """That of the process."""
+        return self.process.name
 
     @property
     def course(self) -> Course:
         """What the steps are about."""
-        channel: StepChannel = UniformStep(logistic=self.logistic) if self.process == "uniform" else GaussianStep()
-        return Course(self.gammas, Pixels(stride=self.network.stride), channel)
+        return Course(self.gammas, Pixels(stride=self.network.stride), self.process.channel)
 
     def expectation(self, z: np.ndarray, gamma_t: float, gamma_s: float) -> Expectation:
         """What the network says of one noisy picture z_t (H, W, 3) and of the step from t to s."""
-        # The Gaussian process simulates channels of equal covariance.
-        static = (self.network, self.process == "uniform" and self.config["forward_kernel_scale"])
+        static = (self.process, self.network)
         outputs = _expect(static, self._on_device, jnp.asarray(z)[None], jnp.float32(gamma_t), jnp.float32(gamma_s))
         unclipped, mean, std = (np.asarray(output[0]) for output in outputs)
         return Expectation(unclipped, self.course.source.clip(unclipped), Moments(mean, std))
@@ -178,11 +144,7 @@ class DiffusionModel(archive.Contents):
         Raises:
           ValueError: it is a Gaussian model whose references have other deviations than their targets.
         """
-        if self.process == "gaussian" and self.network.learned_scale:
-            raise ValueError(
-                "this Gaussian model cannot encode, since its references have not their targets' standard deviation: "
-                "train it with --recipe.network.no-learned-scale"
-            )
+        self.process.require_channel(self.network)
         return DiffusionState(self.course, height, width, seed, picture)
 
     def expect(self, states: Sequence[DiffusionState], step: int) -> None:
@@ -195,9 +157,9 @@ class DiffusionModel(archive.Contents):
 
 
 @partial(jax.jit, static_argnums=0)
-def _expect(static: tuple[UNetConfig, bool], parameters, z: Array, gamma_t, gamma_s):
-    network, forward_kernel_scale = static
+def _expect(static: tuple[Process, UNetConfig], parameters, z: Array, gamma_t, gamma_s):
+    process, network = static
     prediction = unet.apply(network, parameters, z, jnp.full((z.shape[0],), gamma_t))
-    moments = diffusion.reference(z, prediction, gamma_t, gamma_s, forward_kernel_scale=forward_kernel_scale)
+    moments = process.reference(z, prediction, gamma_t, gamma_s, learned_scale=network.learned_scale)
     unclipped = prediction.denoised(z, gamma_t, clip=False)
     return unclipped, *moments

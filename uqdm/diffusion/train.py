@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,22 +18,24 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from uqdm.diffusion.kinds import DiffusionConfig, process_named
 from uqdm.diffusion.loss import DiffusionLoss
-from uqdm.diffusion.model import DiffusionModel, Process
+from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.network import UNetConfig
+from uqdm.diffusion.process import NoiseSchedule
 from uqdm.training.batches import Batches
 from uqdm.training.dataset import Source, open_source
 from uqdm.training.loop import Run, train
 from uqdm.training.state import TrainState, first_state, next_state
 
-__all__ = ["Recipe", "Trainer", "fit", "recipe_like"]
+__all__ = ["Recipe", "Trainer", "fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides the result of a training. The defaults are those of the published UQDM."""
 
-    process: Process = "uniform"
+    process: Literal["uniform", "gaussian"] = "uniform"
     """uniform (UQDM) or gaussian (VDM, DiffC)."""
     diffusion_steps: int = 4
     """Steps of Algorithm 1."""
@@ -73,22 +75,16 @@ class Recipe:
             raise ValueError(f"warm_up must be below steps, got {self.warm_up} and {self.steps}")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate must divide batch, got {self.accumulate} and {self.batch}")
-        if self.side % self.network.stride:
-            raise ValueError(f"side must be a multiple of {self.network.stride} for this network, got {self.side}")
 
-
-def recipe_like(model: DiffusionModel, recipe: Recipe) -> Recipe:
-    """A recipe with everything that a model fixes taken from the model: training goes on from it."""
-    return replace(
-        recipe,
-        process=model.process,
-        diffusion_steps=model.steps,
-        gamma_min=model.noise.gamma_min,
-        gamma_max=model.noise.gamma_max,
-        logistic=model.logistic,
-        forward_kernel_scale=model.config["forward_kernel_scale"],
-        network=model.network,
-    )
+    @property
+    def config(self) -> DiffusionConfig:
+        """What is trained."""
+        return DiffusionConfig(
+            process=process_named(self.process, logistic=self.logistic, forward_kernel_scale=self.forward_kernel_scale),
+            noise=NoiseSchedule(gamma_min=self.gamma_min, gamma_max=self.gamma_max),
+            steps=self.diffusion_steps,
+            network=self.network,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +93,11 @@ class Trainer:
 
     Attributes:
       recipe: what to train.
-      start_from: a model whose weights to begin with (see `recipe_like`), instead of fresh ones.
+      start_from: a model to begin with; what it fixes is not taken from the recipe.
       devices: among which batches are shared, all by default.
 
     Raises:
-      ValueError: the model to start from has a network of another shape.
+      ValueError: the network does not take pictures of the recipe's size.
     """
 
     recipe: Recipe
@@ -109,23 +105,19 @@ class Trainer:
     devices: Sequence[Any] | None = None
 
     def __post_init__(self):
-        if self.start_from is not None and self.start_from.network != self.recipe.network:
-            raise ValueError(
-                f"the model to start from has the network {self.start_from.network}: give `recipe_like` of it"
-            )
+        side, stride = self.recipe.side, self.config.network.stride
+        if side % stride:
+            raise ValueError(f"side must be a multiple of {stride} for this network, got {side}")
+
+    @cached_property
+    def config(self) -> DiffusionConfig:
+        """What is trained, at equally spaced levels."""
+        return replace(self.start_from.diffusion_config, levels=None) if self.start_from else self.recipe.config
 
     @property
     def loss(self) -> DiffusionLoss:
         """The negative ELBO."""
-        recipe = self.recipe
-        return DiffusionLoss(
-            process=recipe.process,
-            steps=recipe.diffusion_steps,
-            gamma_max=recipe.gamma_max,
-            network=recipe.network,
-            logistic=recipe.logistic,
-            forward_kernel_scale=recipe.forward_kernel_scale,
-        )
+        return DiffusionLoss(config=self.config)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -159,7 +151,7 @@ class Trainer:
         """The state before the first step, the same on all devices."""
 
         def fresh():
-            parameters = self.loss.init(jax.random.key(self.recipe.seed), self.recipe.gamma_min)
+            parameters = self.loss.init(jax.random.key(self.recipe.seed))
             if self.start_from is not None:
                 parameters = parameters | {"network": self.start_from.parameters}
             return first_state(parameters, self.optimizer)
@@ -227,17 +219,9 @@ class Trainer:
 
     def export(self, state: TrainState, name: str) -> DiffusionModel:
         """The averaged weights as a model."""
-        recipe, average = self.recipe, jax.device_get(state.average)
-        return DiffusionModel.from_training(
-            process=recipe.process,
-            noise=self.loss.noise(average),
-            steps=recipe.diffusion_steps,
-            network=recipe.network,
-            parameters=average["network"],
-            logistic=recipe.logistic,
-            forward_kernel_scale=recipe.forward_kernel_scale,
-            name=name,
-        )
+        average = jax.device_get(state.average)
+        config = replace(self.config, noise=self.loss.noise(average))
+        return DiffusionModel.from_training(config, average["network"], name=name)
 
 
 def fit(
@@ -261,7 +245,7 @@ def fit(
       validation: named uint8 arrays (N, H, W, 3).
       folder: where checkpoints and logs go; with several processes, one that all of them see.
       run: when it stops, how often it writes, and what it goes on from; `Run()` by default.
-      start_from: a model whose weights to begin with (see `recipe_like`), instead of fresh ones.
+      start_from: a model to begin with instead of fresh weights; what it fixes is not taken from the recipe.
       name: goes into the model file.
 
     Raises:

@@ -14,10 +14,11 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from uqdm.diffusion.kinds import DiffusionConfig, UniformProcess
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.network import UNetConfig
 from uqdm.diffusion.process import NoiseSchedule
@@ -107,26 +108,35 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no PyTorch checkpoint that can be read here: {error}") from None
 
 
-class Published:
-    """A published model: network, noise schedule and parameters.
+class Published(NamedTuple):
+    """A published model."""
 
-    Attributes:
-      network: shape of the network.
-      noise: the learned schedule, where the checkpoint tells it.
-      parameters: of `uqdm.diffusion.network`.
-      steps: the number of steps it was trained for.
-      logistic: whether psi is logistic, else Gaussian.
-      forward_kernel_scale: see `uqdm.diffusion.process`, Eq. 4.
-    """
+    config: DiffusionConfig
+    """With the learned schedule, where the checkpoint tells it."""
+    parameters: dict[str, Any]
+    """Of `uqdm.diffusion.network`."""
 
-    def __init__(self, config: dict[str, Any], weights: dict[str, np.ndarray], gamma_width: float | None):
-        model = config["model"]
-        if model["n_channels"] != 3 or model["vocab_size"] != 256:
-            raise ValueError("only models of 8-bit pictures with three channels can be imported")
-        if model["prior_type"] not in ("logistic", "gaussian", "normal"):
-            raise ValueError(f"prior_type {model['prior_type']!r} is unknown here")
-        low, high = model["gamma_min"], model["gamma_max"]
-        self.network = UNetConfig(
+    def model(self, name: str) -> DiffusionModel:
+        """The same as a model that encodes and decodes."""
+        return DiffusionModel.from_training(self.config, self.parameters, name=name)
+
+
+def _config(settings: dict[str, Any], gamma_width: float | None) -> DiffusionConfig:
+    """The record of a published configuration."""
+    model = settings["model"]
+    if model["n_channels"] != 3 or model["vocab_size"] != 256:
+        raise ValueError("only models of 8-bit pictures with three channels can be imported")
+    if model["prior_type"] not in ("logistic", "gaussian", "normal"):
+        raise ValueError(f"prior_type {model['prior_type']!r} is unknown here")
+    low, high = model["gamma_min"], model["gamma_max"]
+    return DiffusionConfig(
+        process=UniformProcess(
+            logistic=model["prior_type"] == "logistic",
+            forward_kernel_scale=model.get("base_prior_scale", "forward_kernel") == "forward_kernel",
+        ),
+        noise=NoiseSchedule(gamma_min=low if gamma_width is None else high - gamma_width, gamma_max=high),
+        steps=model["n_timesteps"],
+        network=UNetConfig(
             width=model["embedding_dim"],
             blocks=model["n_blocks"],
             norm_groups=model["norm_groups"],
@@ -135,27 +145,8 @@ class Published:
             fourier=(5, 6) if model["use_fourier_features"] else (),
             gamma_range=(low, high),
             learned_scale=bool(model.get("learned_prior_scale")),
-        )
-        if gamma_width is not None:
-            low = high - gamma_width
-        self.noise = NoiseSchedule(gamma_min=low, gamma_max=high)
-        self.steps = model["n_timesteps"]
-        self.logistic = model["prior_type"] == "logistic"
-        self.forward_kernel_scale = model.get("base_prior_scale", "forward_kernel") == "forward_kernel"
-        self.parameters = _parameters(weights, self.network)
-
-    def model(self, name: str) -> DiffusionModel:
-        """The same as a model that encodes and decodes."""
-        return DiffusionModel.from_training(
-            process="uniform",
-            noise=self.noise,
-            steps=self.steps,
-            network=self.network,
-            parameters=self.parameters,
-            logistic=self.logistic,
-            forward_kernel_scale=self.forward_kernel_scale,
-            name=name,
-        )
+        ),
+    )
 
 
 def read_published(checkpoint: str | Path, config: str | Path, *, average: bool = True) -> Published:
@@ -180,7 +171,8 @@ def read_published(checkpoint: str | Path, config: str | Path, *, average: bool 
             if len(shadow) > len(weights):
                 width = abs(float(shadow[len(weights)]))
             weights = dict(zip(weights, shadow, strict=False))
-        return Published(settings, weights, width)
+        record = _config(settings, width)
+        return Published(record, _parameters(weights, record.network))
     except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{checkpoint} and {config} are no published UQDM model: {error!r}") from None
 
