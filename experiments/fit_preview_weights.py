@@ -15,11 +15,11 @@ from tqdm import tqdm
 from uqdm.nested.model import NestedModel
 from uqdm.nested.preview_weights import fit_preview_weights
 from uqdm.training.batches import random_crops
-from uqdm.training.dataset import Source, load_pictures
+from uqdm.training.dataset import PictureSet, load_pictures
 
 
 def with_fitted_preview_weights(
-    model: NestedModel, sources: Sequence[str | Source], views: int = 256, side: int = 64
+    model: NestedModel, sources: Sequence[str | PictureSet], views: int = 256, side: int = 64
 ) -> NestedModel:
     """The model with weights that were measured on crops of pictures."""
     crops = random_crops(load_pictures(*sources), side, seed=0).batch(views)[0]

@@ -11,7 +11,7 @@ from scipy import stats
 from uqdm.errors import PictureError
 from uqdm.pictures import read_picture, write_picture
 from uqdm.training.batches import Batches, Crops, random_crops
-from uqdm.training.dataset import Source, load_pictures, open_source
+from uqdm.training.dataset import PictureSet, load_pictures, open_source
 
 PICTURES = np.stack([make_picture(40, 40, seed) for seed in range(4)])
 
@@ -24,7 +24,7 @@ def test_a_folder_is_searched_for_pictures_in_the_order_of_names(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     np.savez(tmp_path / "set.npz", images=PICTURES)
     source = open_source(tmp_path)
-    assert isinstance(source, Source)
+    assert isinstance(source, PictureSet)
     assert [source.name(i) for i in range(len(source))] == ["b.png", "deep/a.PNG"]
     np.testing.assert_array_equal(np.stack(load_pictures(str(tmp_path))), PICTURES[:2])
 

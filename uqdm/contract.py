@@ -17,7 +17,7 @@ import numpy as np
 
 from channel_sim.entropy import Reader, Writer
 
-__all__ = ["Model", "Pixels", "Reconstruction", "Residual", "State", "steps_until"]
+__all__ = ["Model", "PixelState", "Reconstruction", "Residual", "State", "steps_until"]
 
 
 @runtime_checkable
@@ -118,7 +118,7 @@ class Reconstruction(Protocol[M_contra, S_contra]):
 
 
 @runtime_checkable
-class Pixels(Protocol):
+class PixelState(Protocol):
     """What both sides know of pixels in a lossless residual; a class of pixels is a step."""
 
     known: np.ndarray
@@ -126,7 +126,7 @@ class Pixels(Protocol):
     determined: np.ndarray
     """bool (H, W, 3), where `known` holds."""
 
-    def branch(self) -> "Pixels":
+    def branch(self) -> "PixelState":
         """A copy that can go its own way."""
         ...
 
@@ -161,7 +161,7 @@ class Residual(Protocol[M_contra, S_contra]):
         """After how many steps of a model the residual begins by default."""
         ...
 
-    def start(self, model: M_contra, state: S_contra, step: int) -> Pixels:
+    def start(self, model: M_contra, state: S_contra, step: int) -> PixelState:
         """Before the first class: `step` steps of a picture are known."""
         ...
 

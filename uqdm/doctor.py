@@ -44,7 +44,7 @@ def facts() -> str:
     return f"{system}, jax {jax.__version__}, numpy {np.__version__}; {device.platform}: {device.device_kind}"
 
 
-def digest(*arrays: np.ndarray) -> str:
+def fingerprint(*arrays: np.ndarray) -> str:
     """First 16 hexadecimal digits of the SHA-256 of integers, as little-endian int64."""
     joined = b"".join(np.asarray(array).astype("<i8").tobytes() for array in arrays)
     return hashlib.sha256(joined).hexdigest()[:16]
@@ -55,7 +55,7 @@ def elementwise() -> str:
     values = jnp.asarray((np.arange(-4096, 4096, dtype=np.int64) * 4093).astype(np.int32))
     rescaled = jax.jit(lambda x: (x * 61 + 12345) >> 13)(values)
     logarithms = jax.jit(integer.log2_of_sum)(jnp.abs(values))
-    return digest(np.asarray(rescaled), np.asarray(logarithms))
+    return fingerprint(np.asarray(rescaled), np.asarray(logarithms))
 
 
 def network(model: NestedModel) -> str:
@@ -66,7 +66,7 @@ def network(model: NestedModel) -> str:
         if not about.halving and step % 5 == 0:
             units = rng.integers(-127, 128, (1, 5, 7, model.network.channels)) >> rng.integers(0, 9)
             outputs += model.reference(units.astype(np.int8), step)[:2]
-    return digest(*outputs)
+    return fingerprint(*outputs)
 
 
 def stream(model: NestedModel, data: bytes) -> str:
@@ -74,7 +74,7 @@ def stream(model: NestedModel, data: bytes) -> str:
     receiver = receiver_of(data, model=model)
     while receiver.receive():
         pass
-    return digest(receiver.state.midpoint)
+    return fingerprint(receiver.state.midpoint)
 
 
 def residual_network(residual: PredictedResidual) -> str:
@@ -84,12 +84,12 @@ def residual_network(residual: PredictedResidual) -> str:
     for rows in residual.rows:
         features = (rng.integers(-127, 128, (1, 9, 11, 45)) >> rng.integers(0, 6)).astype(np.int8)
         outputs += pixel_network.evaluate(rows, features, convolution=convolution.proven_convolution())
-    return digest(*(np.asarray(output) for output in outputs))
+    return fingerprint(*(np.asarray(output) for output in outputs))
 
 
 def pixels(data: bytes) -> str:
     """Digest of the picture that a lossless stream decodes to, prediction and all in integers."""
-    return digest(decode(data))
+    return fingerprint(decode(data))
 
 
 def examine() -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from uqdm.cli.files import may_write, read, write
 from uqdm.errors import PictureError
 
 if TYPE_CHECKING:
-    from uqdm.training.dataset import Source
+    from uqdm.training.dataset import PictureSet
 
 __all__ = ["add_commands"]
 
@@ -152,7 +152,7 @@ def _eval(options: argparse.Namespace) -> None:
     _check_complete(left_out, count)
 
 
-def _first_picture(source: "Source", count: int):
+def _first_picture(source: "PictureSet", count: int):
     """The first that can be taken."""
     from uqdm.evaluation import picture_at
 

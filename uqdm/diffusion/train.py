@@ -24,7 +24,7 @@ from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.network import UNetConfig
 from uqdm.diffusion.process import NoiseSchedule
 from uqdm.training.batches import Batches
-from uqdm.training.dataset import Source, open_source
+from uqdm.training.dataset import PictureSet, open_source
 from uqdm.training.loop import Run, train
 from uqdm.training.state import TrainState, first_state, next_state
 
@@ -226,7 +226,7 @@ class Trainer:
 
 def fit(
     recipe: Recipe,
-    source: str | Path | np.ndarray | Source,
+    source: str | Path | np.ndarray | PictureSet,
     validation: dict[str, np.ndarray],
     folder: str | Path,
     *,

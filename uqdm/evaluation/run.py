@@ -15,7 +15,7 @@ from uqdm.evaluation.baselines import baseline_points
 from uqdm.evaluation.points import Point, cut_points
 from uqdm.evaluation.records import Measurement, Plan, RecordFile, Records, Times, key_of, prepare
 from uqdm.pictures import Picture
-from uqdm.training.dataset import Source
+from uqdm.training.dataset import PictureSet
 
 __all__ = ["Member", "member_at", "members_of", "picture_at", "run"]
 
@@ -31,7 +31,7 @@ class Member(NamedTuple):
 
 
 def run(
-    source: Source,
+    source: PictureSet,
     plan: Plan,
     model: Model,
     folder: Path,
@@ -86,7 +86,7 @@ def run(
     return members
 
 
-def picture_at(source: Source, number: int) -> Picture:
+def picture_at(source: PictureSet, number: int) -> Picture:
     """A picture that streams can hold.
 
     Raises:
@@ -100,13 +100,13 @@ def picture_at(source: Source, number: int) -> Picture:
     return picture
 
 
-def members_of(source: Source, count: int, known: Mapping[int, Member]) -> Iterator[Member]:
+def members_of(source: PictureSet, count: int, known: Mapping[int, Member]) -> Iterator[Member]:
     """The pictures 0, ..., count - 1 as they are now; those that are not known are read one by one."""
     for number in range(count):
         yield known.get(number) or member_at(source, number)[0]
 
 
-def member_at(source: Source, number: int) -> tuple[Member, Picture | None]:
+def member_at(source: PictureSet, number: int) -> tuple[Member, Picture | None]:
     """What there is at a place now, and its picture unless it cannot be taken."""
     name = source.name(number)
     try:

@@ -59,7 +59,7 @@ class DirectResidual:
 
 
 class DirectPixels:
-    """What both sides know of pixels (uqdm.contract.Pixels)."""
+    """What both sides know of pixels (uqdm.contract.PixelState)."""
 
     def __init__(self, state: DiffusionState, step: int):
         height, width = state.size

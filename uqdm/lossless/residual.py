@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from channel_sim.entropy import Reader, Writer
-from uqdm.contract import Model, Pixels, Reconstruction, Residual
+from uqdm.contract import Model, PixelState, Reconstruction, Residual
 
 __all__ = ["ExactWhereKnown", "ResidualState", "WithResidual"]
 
@@ -30,7 +30,7 @@ class ResidualState:
         self._steps_before, self._picture = steps_before, picture
         self._class_begun = False
 
-    pixels: Pixels | None
+    pixels: PixelState | None
 
     @property
     def check_bytes(self) -> np.ndarray:

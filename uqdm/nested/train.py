@@ -35,7 +35,7 @@ from uqdm.nested.model import NestedModel
 from uqdm.nested.network import NetworkConfig
 from uqdm.nested.schedule import Schedule
 from uqdm.training.batches import Crops, random_crops
-from uqdm.training.dataset import Source, load_pictures
+from uqdm.training.dataset import PictureSet, load_pictures
 from uqdm.training.loop import Run, train
 from uqdm.training.state import TrainState, first_state, next_state
 from uqdm.transforms.wavelet import analysis, layout, pad_to_blocks
@@ -234,7 +234,7 @@ class Trainer:
 
 def fit(
     recipe: Recipe,
-    sources: Sequence[str | Path | np.ndarray | Source],
+    sources: Sequence[str | Path | np.ndarray | PictureSet],
     validation: dict[str, np.ndarray],
     folder: str | Path,
     *,

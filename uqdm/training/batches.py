@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from uqdm.errors import PictureError
-from uqdm.training.dataset import Source
+from uqdm.training.dataset import PictureSet
 
 __all__ = ["Batches", "Crops", "random_crops", "shuffled_pieces"]
 
@@ -32,7 +32,7 @@ _AHEAD = 2
 class _LargeEnough:
     """Pictures that pieces of a size can be cut from."""
 
-    def __init__(self, source: Source, side: int):
+    def __init__(self, source: PictureSet, side: int):
         self._source, self._side = source, side
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ class _LargeEnough:
         return picture
 
 
-def shuffled_pieces(source: Source, side: int, *, seed: int) -> Any:
+def shuffled_pieces(source: PictureSet, side: int, *, seed: int) -> Any:
     """Square pieces, in epochs that have an order of their own, as a pipeline without end.
 
     A picture larger than `side` gives a random piece; one that is smaller is refused with a PictureError that names it
@@ -145,7 +145,7 @@ class Batches:
     """
 
     def __init__(
-        self, source: Source, *, side: int, batch: int, seed: int, part: tuple[int, int] = (0, 1), threads: int = 8
+        self, source: PictureSet, *, side: int, batch: int, seed: int, part: tuple[int, int] = (0, 1), threads: int = 8
     ):
         index, count = part
         if batch % count:

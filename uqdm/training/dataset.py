@@ -26,7 +26,7 @@ import numpy as np
 from uqdm.errors import PictureError
 from uqdm.pictures import Picture, open_picture, read_picture
 
-__all__ = ["SUFFIXES", "Source", "load_pictures", "open_source"]
+__all__ = ["SUFFIXES", "PictureSet", "load_pictures", "open_source"]
 
 SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
@@ -39,7 +39,7 @@ _UNPACKED_FROM_BYTES = 2**28
 
 
 @runtime_checkable
-class Source(Protocol):
+class PictureSet(Protocol):
     """Pictures by number."""
 
     def __len__(self) -> int: ...
@@ -142,7 +142,7 @@ class _Features:
         return f"{index:06d}"
 
 
-def open_source(source: "str | Path | np.ndarray | Source", *, background: str | None = None) -> Source:
+def open_source(source: "str | Path | np.ndarray | PictureSet", *, background: str | None = None) -> PictureSet:
     """Opens a source (module docstring).
 
     Args:
@@ -174,7 +174,7 @@ def open_source(source: "str | Path | np.ndarray | Source", *, background: str |
     return _Files([path], path.parent, background)
 
 
-def load_pictures(*sources: str | Path | np.ndarray | Source, count: int | None = None) -> list[np.ndarray]:
+def load_pictures(*sources: str | Path | np.ndarray | PictureSet, count: int | None = None) -> list[np.ndarray]:
     """Reads the pictures of all sources, or the first of each, into memory; uint8 (H, W, 3) each.
 
     Raises:
