@@ -7,6 +7,7 @@ import runpy
 import shlex
 from pathlib import Path
 
+import law_table
 import numpy as np
 import pytest
 
@@ -123,3 +124,7 @@ def test_a_second_fresh_dither_costs_what_the_theory_derives():
     once, twice = (drawing["independent_bits"](x, steps, rng) for steps in (1, 2))
     assert abs(twice - once - 1 / (4 * np.log(2))) < 0.02
     assert abs(drawing["nested_bits"](x, 1) - drawing["nested_bits"](x, 6)) < 0.001
+
+
+def test_the_table_of_laws_is_that_of_the_tests():
+    assert (ROOT / "docs" / "results" / "laws.md").read_text() == law_table.page(), "python tests/law_table.py makes it"
