@@ -134,3 +134,17 @@ def test_an_empty_folder_is_one_line(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     assert main(["encode", str(tmp_path / "in"), str(tmp_path / "out")]) == 2
     assert "there is nothing to encode below" in capsys.readouterr().err
+
+
+def test_metadata_of_streams_is_written_back_and_asked_for_one_by_one(tmp_path, tiny_model, capsys):
+    tiny_model.save(tmp_path / "m.npz")
+    (tmp_path / "streams").mkdir()
+    data = uqdm.encode(make_picture(8, 8), metadata={"dpi": (300, 300)}, model=tiny_model)
+    (tmp_path / "streams" / "a.uqdm").write_bytes(data)
+    file = files_below(tmp_path / "streams", tmp_path / "out", {".uqdm"}, ".png")
+    (outcome,) = Decoding(model=str(tmp_path / "m.npz"))(file)
+    assert outcome.error is None
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert [round(dots) for dots in image.info["dpi"]] == [300, 300]
+    assert main(["encode", str(tmp_path), str(tmp_path / "new"), "--keep-metadata"]) == 2
+    assert "--keep-metadata is for one picture: encode them one by one" in capsys.readouterr().err

@@ -108,6 +108,9 @@ def add_commands(commands: Commands) -> None:
 
 def _encode(options: argparse.Namespace) -> None:
     if Path(options.input).is_dir():
+        for name in ("index", "keep_metadata"):
+            if getattr(options, name):
+                raise UserError(f"--{name.replace('_', '-')} is for one picture: encode them one by one")
         encode_folder(options)
         return
     may_write(options.output, options.force)

@@ -16,8 +16,9 @@ from PIL import ExifTags, Image
 
 from uqdm.codec import container
 from uqdm.codec.api import decode_batch, encode_batch
+from uqdm.errors import FormatError
 from uqdm.files import write_whole
-from uqdm.pictures import read_picture, write_picture
+from uqdm.pictures import picture_file, read_picture
 
 __all__ = ["Decoding", "Encoding", "File", "Outcome", "batches_of", "files_below"]
 
@@ -157,13 +158,22 @@ class Decoding:
         """Does a batch."""
 
         def pictures_of(streams: Sequence[bytes]) -> list[bytes]:
-            return [write_picture(picture, self.suffix) for picture in decode_batch(streams, model=self.model)]
+            pictures = zip(decode_batch(streams, model=self.model), streams, strict=True)
+            return [picture_file(picture, self.suffix, _metadata_of(data)).data for picture, data in pictures]
 
         return _do(files, self._read, pictures_of, self.force)
 
     def _read(self, path: str) -> tuple[bytes, int]:
         data = Path(path).read_bytes()
         return data if self.file_bytes is None else container.cut(data, self.file_bytes), len(data)
+
+
+def _metadata_of(data: bytes) -> dict:
+    """What a stream has kept; nothing where that is damaged, which `uqdm verify` says."""
+    try:
+        return container.metadata(data)
+    except FormatError:
+        return {}
 
 
 def _do(files: Sequence[File], read: Callable, make: Callable, force: bool) -> list[Outcome]:
