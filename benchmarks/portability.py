@@ -70,7 +70,7 @@ class FloatTwin(NestedModel):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _outputs(config, parameters, units, classes, step):
-    state = networks.State(units.astype(jnp.float32), classes, jnp.broadcast_to(step, units.shape[:1]))
+    state = networks.Inputs(units.astype(jnp.float32), classes, jnp.broadcast_to(step, units.shape[:1]))
     outputs = networks.apply(config, parameters, state, quantized=False)
     return tuple(jnp.round(64 * x).astype(jnp.int16) for x in (outputs.location, outputs.log2_scale))
 

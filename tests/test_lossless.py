@@ -10,8 +10,8 @@ from test_exactness import inexact
 import uqdm
 from uqdm.exact.convolution import CONVOLUTIONS
 from uqdm.lossless import pixel_network
-from uqdm.lossless.predicted import PredictedPixels, PredictedResidual, load_residual, predict_pixels
-from uqdm.transforms.wavelet import synthesis
+from uqdm.lossless.predicted import PredictedPixels, PredictedResidual, load_residual
+from uqdm.transforms import integer_wavelet, wavelet
 
 
 def test_a_lossless_stream_begins_as_the_lossy_one(tiny_model):
@@ -28,8 +28,8 @@ def test_the_integer_prediction_is_the_inverse_transform(block):
     rng = np.random.default_rng(block)
     doubled = np.rint(rng.normal(0, 300, (2, 3, 3 * block**2))).astype(np.int64)
     doubled[..., :3] *= 20
-    exact = np.asarray(synthesis(jnp.asarray(doubled * (3.0 / 512), jnp.float32)[None], block))[0]
-    assert np.abs(predict_pixels(doubled, block, 3.0) / 256 - np.clip(exact, 0, 255)).max() < 1 / 64
+    exact = np.asarray(wavelet.synthesis(jnp.asarray(doubled * (3.0 / 512), jnp.float32)[None], block))[0]
+    assert np.abs(integer_wavelet.synthesis(doubled, block, 3.0) / 256 - np.clip(exact, 0, 255)).max() < 1 / 64
 
 
 def test_any_coefficients_predict_pixels():
@@ -38,7 +38,7 @@ def test_any_coefficients_predict_pixels():
         for value in (-(2**32), 2**32):
             doubled = np.full((1, 2, 3 * block**2), value, np.int64)
             doubled[..., 1::2] *= -1
-            predicted = predict_pixels(doubled, block, 64.0)
+            predicted = integer_wavelet.synthesis(doubled, block, 64.0)
             assert predicted.min() >= 0
             assert predicted.max() <= 255 * 256
 
