@@ -193,10 +193,11 @@ class Sweep:
         margin, chunk = self._capacity.margin, self._capacity.chunk
 
         def step(i, filled):
-            inside = self.classes(i * chunk) >= 0
-            results = (_where(inside, result) for result in work(i * chunk))
+            start = jnp.asarray(i, jnp.int32) * chunk
+            inside = self.classes(start) >= 0
+            results = (_where(inside, result) for result in work(start))
             return tuple(
-                jax.lax.dynamic_update_slice_in_dim(array, result, i * chunk + margin, 0)
+                jax.lax.dynamic_update_slice_in_dim(array, result, start + margin, 0)
                 for array, result in zip(filled, results, strict=True)
             )
 

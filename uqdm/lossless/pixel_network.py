@@ -44,7 +44,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int8, Int32, UInt8
+from jaxtyping import Array, Bool, Float, Int8, Int32, UInt8
 
 from uqdm.exact.convolution import CONVOLUTIONS, SUM_LIMIT
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, kernel_scales, kernel_steps, rescaling, round_kernels
@@ -251,12 +251,19 @@ def class_index(arrays: Mapping[str, np.ndarray], index: int) -> dict[str, Array
 
 
 @functools.partial(jax.jit, static_argnames=("convolution",))
-def evaluate(rows: Mapping[str, Array], features: Int8[Array | np.ndarray, "n h w 45"], *, convolution: str) -> Outputs:
+def evaluate(
+    rows: Mapping[str, Array],
+    features: Int8[Array | np.ndarray, "n h w 45"],
+    inside: Bool[Array | np.ndarray, "h w"],
+    *,
+    convolution: str,
+) -> Outputs:
     """Eq. 2 in integers.
 
     Args:
       rows: of one class (`class_index`).
-      features: those of Eq. 1 in their order without |r|, which is made here.
+      features: those of Eq. 1 in their order without |r|, which is made here; 0 outside of the picture.
+      inside: where the picture is.
       convolution: a key of `uqdm.exact.convolution.CONVOLUTIONS`.
     """
     given = jnp.asarray(features, jnp.int8)
@@ -269,9 +276,9 @@ def evaluate(rows: Mapping[str, Array], features: Int8[Array | np.ndarray, "n h 
         )
         return (sums * multiplier + offset) >> shift
 
-    hidden = everything
+    hidden, mask = everything, jnp.asarray(inside)[None, :, :, None]
     for name in LAYERS:
-        hidden = jnp.clip(layer(name, hidden), 0, ACTIVATION_LIMIT).astype(jnp.uint8)
+        hidden = jnp.where(mask, jnp.clip(layer(name, hidden), 0, ACTIVATION_LIMIT), 0).astype(jnp.uint8)
     outputs = layer("head", hidden) + layer("direct", everything)
     return Outputs(
         jnp.clip(outputs[..., :3], -LOCATION_LIMIT, LOCATION_LIMIT),
@@ -280,6 +287,6 @@ def evaluate(rows: Mapping[str, Array], features: Int8[Array | np.ndarray, "n h 
     )
 
 
-def expected(convolution: str, rows, features) -> tuple[Array, ...]:
-    """`evaluate` as a programme (uqdm.exact.programs)."""
-    return tuple(evaluate(rows, features, convolution=convolution))
+def expected(convolution: str, rows, features, inside) -> tuple[Array, ...]:
+    """`evaluate` of a tile as a programme (uqdm.exact.programs)."""
+    return tuple(output[0] for output in evaluate(rows, features[None], inside, convolution=convolution))

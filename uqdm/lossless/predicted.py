@@ -39,7 +39,7 @@ from channel_sim.refinement import (
 from uqdm import archive
 from uqdm.exact import programs
 from uqdm.exact.convolution import proven_convolution
-from uqdm.exact.strips import in_strips
+from uqdm.exact.tiles import in_tiles
 from uqdm.lossless import pixel_network as network
 from uqdm.lossless.pixel_network import COLOUR_ORDER, POSITIONS, TICKS
 from uqdm.nested.model import NestedModel
@@ -50,8 +50,6 @@ from uqdm.transforms.wavelet import unpack
 __all__ = ["PredictedPixels", "PredictedResidual", "load_residual"]
 
 _FORMAT = 1
-_STRIP_QUADS = 2**16
-"""Quads that the network is asked about at once, about: memory stays bounded."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,15 +164,13 @@ class PredictedPixels:
             return self._latest[1]
         rows, convolution = self._residual.rows[index], self._model.convolution or proven_convolution()
 
-        def evaluate(features, _):
-            outputs = programs.run(network.expected, (convolution,), rows, features)
+        def evaluate(features, inside):
+            outputs = programs.run(network.expected, (convolution,), rows, features, inside)
             return tuple(np.asarray(part) for part in outputs)
 
-        features = np.concatenate([self._errors, self._fixed], -1)
-        grid = np.zeros(features.shape[:2], np.int8)
-        outputs = in_strips(evaluate, network.HALO, features[None], grid, cells=_STRIP_QUADS)
+        outputs = in_tiles(evaluate, network.HALO, np.concatenate([self._errors, self._fixed], -1))
         height, width = self.known[self._places(index)].shape[:2]
-        flat = tuple(part[0, :height, :width].reshape(-1, 3).astype(np.int64) for part in outputs)
+        flat = tuple(part[:height, :width].reshape(-1, 3).astype(np.int64) for part in outputs)
         self._latest = index, flat
         return flat
 

@@ -6,7 +6,8 @@ number. Pictures are cut and put together here.
 """
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,14 @@ __all__ = ["Evaluation"]
 
 _SIZES = 4
 """Of grids, that are remembered."""
+
+_LARGE = 512
+"""Cells of capacities from which on bands are worth a thread."""
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="uqdm-bands")
 
 
 class _Placed(NamedTuple):
@@ -120,7 +129,7 @@ class Evaluation:
         ]
         hidden = self._hidden(units, step, placed, laid)
         for (piece, cells), part, features in zip(placed, laid, hidden, strict=True):
-            given = [self._call(kind, band, piece.capacity)(number, part, features, cells) for band in bands]
+            given = self._of_bands(kind, bands, piece.capacity, number, part, features, cells)
             shape = (
                 piece.grids.stop - piece.grids.start,
                 piece.rows.stop - piece.rows.start,
@@ -134,6 +143,16 @@ class Evaluation:
                         :, piece.inner_rows, piece.inner_columns
                     ]
         return whole
+
+    def _of_bands(self, kind: str, bands: range, capacity: Capacity, *arguments: Any) -> list[tuple]:
+        """What the programmes of some bands give; of large grids, two at a time and the finest band first."""
+
+        def ask(band: int) -> tuple:
+            return self._call(kind, band, capacity)(*arguments)
+
+        if capacity.cells < _LARGE:
+            return [ask(band) for band in bands]
+        return list(_workers().map(ask, reversed(bands)))[::-1]
 
     def _hidden(self, units: np.ndarray, step: int, placed: list[_Placed], laid: list[jax.Array]) -> list[jax.Array]:
         """What the trunk gives, remembered: estimates after a step and references of the next ask for the same."""

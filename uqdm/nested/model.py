@@ -28,7 +28,6 @@ from jaxtyping import Float, Int, Int8, Int16, Int32, UInt8
 from channel_sim.split_tables import SplitTables
 from uqdm import archive
 from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
-from uqdm.exact.strips import STRIP_CELLS, in_strips
 from uqdm.nested import integer_network as integer
 from uqdm.nested import network_config as networks
 from uqdm.nested.context import channel_range
@@ -267,14 +266,11 @@ class NestedModel(archive.Contents):
         """
         d, classes = self._evaluation.estimates(units[None], step)[0], phase_classes(*units.shape[:2])
         levels = self.schedule.levels.zero[step], self.schedule.levels.other[step]
-        strips = in_strips(
-            lambda *parts: (self.levels.estimate(levels, parts[-1], *(part[0] for part in parts[:-1]))[None],),
-            0,
-            *(array[None] for array in (midpoint, shift, d)),
-            classes,
-            cells=STRIP_CELLS // 8,
-        )
-        return strips[0][0]
+        estimate, rows = np.empty(units.shape, np.int32), max(1, 2**20 // units[0].size)
+        for start in range(0, len(units), rows):  # a few at a time, so that memory stays bounded
+            part = slice(start, start + rows)
+            estimate[part] = self.levels.estimate(levels, classes[part], midpoint[part], shift[part], d[part])
+        return estimate
 
     def pixels(self, coefficients: Int32[np.ndarray, "h w C"]) -> UInt8[np.ndarray, "H W 3"]:
         """The picture of coefficients in ticks, still extended to whole blocks."""
