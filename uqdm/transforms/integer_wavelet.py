@@ -11,7 +11,7 @@ constants,
     low -= floor((L (detail + detail before) + 2^15) / 2^16)  and so on,                                  (2)
 
 then the colour transform, P = 127.5 + floor((M^T c) / 2^20) in Q8. The constants are those of docs/format.md, section
-10, rounded from the real ones.
+9.3, rounded from the real ones.
 """
 
 import numpy as np
