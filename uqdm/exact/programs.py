@@ -81,13 +81,15 @@ def ready(program: Program) -> Callable[..., tuple]:
 
 
 def prepare(programs: Iterable[Program]) -> None:
-    """Begins to make programmes ready, in the background."""
-    if jax.config.jax_disable_jit:
+    """Begins to load programmes that the folder has, in the background; nothing is compiled."""
+    folder = _folder()
+    if jax.config.jax_disable_jit or folder is None:
         return
     for program in programs:
-        future, new = _promised(program)
-        if new:
-            _workers().submit(_keep, future, program)
+        if (folder / program.name).exists():
+            future, new = _promised(program)
+            if new:
+                _workers().submit(_keep, future, program)
 
 
 def run(function: Callable[..., tuple], statics: tuple[Hashable, ...], *arguments: Any) -> tuple:

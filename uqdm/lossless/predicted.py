@@ -37,9 +37,9 @@ from channel_sim.refinement import (
     whole_line,
 )
 from uqdm import archive
-from uqdm.exact import programs
 from uqdm.exact.convolution import proven_convolution
-from uqdm.exact.tiles import in_tiles
+from uqdm.exact.programs import Program, run
+from uqdm.exact.tiles import SIDES, in_tiles
 from uqdm.lossless import pixel_network as network
 from uqdm.lossless.pixel_network import COLOUR_ORDER, POSITIONS, TICKS
 from uqdm.nested.model import NestedModel
@@ -98,6 +98,14 @@ class PredictedResidual(archive.Contents):
     def rows(self) -> list[dict[str, Any]]:
         """What the network needs for every class."""
         return [network.class_index(self.arrays, index) for index in range(len(POSITIONS))]
+
+    def programs(self) -> list[Program]:
+        """What is compiled for pictures of all sizes; a programme that is ready is never compiled again."""
+        convolution = proven_convolution()
+        given = [
+            (np.zeros((side, side, network.FEATURES - 12), np.int8), np.zeros((side, side), bool)) for side in SIDES
+        ]
+        return [Program(network.expected, (convolution,), (self.rows[0], *tile)) for tile in given]
 
 
 @lru_cache(maxsize=1)
@@ -162,10 +170,10 @@ class PredictedPixels:
         """
         if self._latest is not None and self._latest[0] == index:
             return self._latest[1]
-        rows, convolution = self._residual.rows[index], self._model.convolution or proven_convolution()
+        convolution = self._model.convolution or proven_convolution()
 
         def evaluate(features, inside):
-            outputs = programs.run(network.expected, (convolution,), rows, features, inside)
+            outputs = run(network.expected, (convolution,), self._residual.rows[index], features, inside)
             return tuple(np.asarray(part) for part in outputs)
 
         outputs = in_tiles(evaluate, network.HALO, np.concatenate([self._errors, self._fixed], -1))

@@ -5,7 +5,7 @@ estimates (uqdm.nested.integer_network). All steps share them: tables of all ste
 number. Pictures are cut and put together here.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -80,21 +80,19 @@ class Evaluation:
         """The third output d (uqdm.nested.process, Eq. 6)."""
         return self._outputs("estimates", 1, units, step, range(self._config.bands))[0]
 
-    def prepare(self, grids: int, height: int, width: int, bands: Iterable[int] = (), estimates: bool = False) -> None:
-        """Makes programmes ready in the background: the trunk's, those of references of bands, and of estimates."""
-        for capacity in {piece.capacity for piece in pieces(grids, height, width, self._halo)}:
-            wanted = [("trunk", 0), *(("references", band) for band in bands)]
-            if estimates:
-                wanted += [("estimates", band) for band in range(self._config.bands)]
-            prepare(self.program(kind, band, capacity) for kind, band in wanted)
+    def prepare(self, height: int, width: int) -> None:
+        """Begins to load what references of a picture's grid take, in the background."""
+        size = pieces(1, height, width, self._halo)
+        prepare(self.program(*name, capacity) for capacity in {p.capacity for p in size} for name in self._names(1))
 
-    def prepare_all(self) -> None:
-        """The same for pictures of all sizes, and all that may be asked."""
-        for capacity in CAPACITIES:
-            every = range(self._config.bands)
-            kinds = [("trunk", 0), *((kind, band) for kind in ("references", "estimates") for band in every)]
-            for kind, band in kinds:
-                ready(self.program(kind, band, capacity))
+    def programs(self) -> list[Program]:
+        """All programmes, for pictures of all sizes."""
+        return [self.program(*name, capacity) for capacity in CAPACITIES for name in self._names(2)]
+
+    def _names(self, outputs: int) -> list[tuple[str, int]]:
+        """Kinds and bands of programmes: the trunk, and the first or both of the outputs."""
+        kinds = ("references", "estimates")[:outputs]
+        return [("trunk", 0), *((kind, band) for kind in kinds for band in range(self._config.bands))]
 
     def program(self, kind: str, band: int, capacity: Capacity) -> Program:
         """One of the programmes: the trunk's, or those of references or estimates of a band."""

@@ -28,6 +28,7 @@ from jaxtyping import Float, Int, Int8, Int16, Int32, UInt8
 from channel_sim.split_tables import SplitTables
 from uqdm import archive
 from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
+from uqdm.exact.programs import Program
 from uqdm.nested import integer_network as integer
 from uqdm.nested import network_config as networks
 from uqdm.nested.context import channel_range
@@ -38,6 +39,7 @@ from uqdm.nested.process import LevelTables
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.state import NestedCode, NestedState
 from uqdm.transforms.integer_wavelet import pixels_of
+from uqdm.transforms.wavelet import grid_shape
 
 __all__ = ["NestedModel"]
 
@@ -218,7 +220,12 @@ class NestedModel(archive.Contents):
 
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
+        self._evaluation.prepare(*grid_shape(height, width, self.block))
         return NestedState(self.code, height, width, seed, picture)
+
+    def programs(self) -> list[Program]:
+        """What is compiled for pictures of all sizes; a programme that is ready is never compiled again."""
+        return self._evaluation.programs()
 
     def expect(self, states: Sequence[NestedState], step: int) -> None:
         """Tells states of pictures of one size their references, asking the network about all at once.
