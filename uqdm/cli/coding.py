@@ -8,14 +8,12 @@ from pathlib import Path
 from uqdm.cli.common import (
     Commands,
     about,
-    bar_of,
     count,
     fraction,
     model_for,
     model_of,
     picture_of,
     positive,
-    say,
     seed,
     start_jax,
     with_force,
@@ -26,6 +24,7 @@ from uqdm.cli.common import (
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import STANDARD, may_write, read, write
 from uqdm.cli.folders import decode_folder, encode_folder
+from uqdm.cli.progress import Progress, say
 from uqdm.codec import container
 from uqdm.errors import StreamError
 
@@ -110,7 +109,7 @@ def _encode(options: argparse.Namespace) -> None:
 
     limits = {"bpp": options.bpp, "file_bytes": options.bytes, "psnr_db": options.psnr}
     try:
-        with bar_of(_steps(options, model), "encode") as bar:
+        with Progress(_steps(options, model), "encode") as bar:
             data = encode(
                 picture,
                 options.tau,
@@ -197,7 +196,7 @@ def _decode(options: argparse.Namespace) -> None:
             way = way_for(receiver.model, _reconstruction(options), options.realism)
         except ValueError as error:
             raise UserError(str(error)) from None
-        with bar_of(header.total_steps, "decode") as bar:
+        with Progress(header.total_steps, "decode") as bar:
             while receiver.receive():
                 bar.update()
         picture = way.show(receiver.model, receiver.state, receiver.step)
@@ -217,7 +216,7 @@ def _write_all(options: argparse.Namespace, previews: Iterator, header: containe
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot create {folder}: {error.strerror}") from None
-    with bar_of(header.total_steps, "decode") as bar:
+    with Progress(header.total_steps, "decode") as bar:
         for preview in previews:
             name = folder / f"step_{preview.step:02d}_{preview.file_bytes:07d}_bytes.png"
             write(str(name), write_picture(preview.picture, ".png"))
