@@ -18,6 +18,7 @@ __all__ = [
     "fraction",
     "model_for",
     "model_of",
+    "percentage",
     "picture_of",
     "positive",
     "quiet_readers",
@@ -139,6 +140,14 @@ def fraction(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must lie in [0, 1], got {text}")
+    return value
+
+
+def percentage(text: str) -> float:
+    """An argument: a number from 0 to 100."""
+    value = _number(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must lie in [0, 100], got {text}")
     return value
 
 
