@@ -35,10 +35,13 @@ import jax
 import numpy as np
 from jax.experimental import serialize_executable
 
-__all__ = ["LIMIT_BYTES", "Program", "cache_folder", "prepare", "ready", "remembered", "run"]
+__all__ = ["LIMIT_BYTES", "Program", "cache_folder", "on_compile", "prepare", "ready", "remembered", "run"]
 
 LIMIT_BYTES = 2**28
 """Of all files in the folder."""
+
+on_compile: list[Callable[[], object]] = []
+"""Called before every compilation, in the thread that compiles."""
 
 _LOG = logging.getLogger("uqdm")
 
@@ -154,6 +157,8 @@ def _loaded(program: Program) -> Callable[..., tuple] | None:
 
 
 def _compiled(program: Program) -> Callable[..., tuple]:
+    for listener in on_compile:
+        listener()
     function = functools.partial(program.function, *program.statics)
     with _not_in_jax_cache():
         compiled = jax.jit(function).lower(*program.arguments).compile()
