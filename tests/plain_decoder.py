@@ -55,18 +55,25 @@ def read_header(data: bytes) -> Header:
 
     if data[:3] != b"\x8f\x55\x51":
         raise ValueError("not a stream of this format: wrong magic bytes")
-    if data[3:4] not in (b"\x02", b"\x82"):
+    if data[3:4] not in (b"\x02", b"\x42", b"\x82", b"\xc2"):
         raise ValueError("not version 2 of the format")
     width, height, seed = read_integer(3), read_integer(3), read_integer(5)
     steps = read_byte()
     residual_id = bytes(read_byte() for _ in range(4)) if data[3] & 0x80 else b""
-    length = read_integer(5)
+    length = written = read_integer(5)
+    if data[3] & 0x40:
+        skipped = read_integer(2)
+        position += skipped
+        written = read_integer(5)
+        read_integer(4)
     checked = data[:position]
     if (read_byte() << 8 | read_byte()) != binascii.crc_hqx(checked, 0xFFFF):
         raise ValueError("the header's CRC is wrong")
     if not (1 <= width <= 65535 and 1 <= height <= 65535 and width * height <= 1 << 26 and seed < 1 << 32):
         raise ValueError("a number in the header is out of range")
-    return Header(data[4:8], width, height, seed, steps, data[position : position + length], residual_id)
+    if written > length:
+        raise ValueError("more bytes were written than there are")
+    return Header(data[4:8], width, height, seed, steps, data[position : position + written], residual_id)
 
 
 def load_model(path: str) -> Model:

@@ -119,6 +119,36 @@ def test_what_is_done_to_a_picture_and_what_is_not_kept_is_said(run, tmp_path):
     assert (code, err) == (2, "uqdm encode: a.png: there is no frame 3: the file has 2, and the first is frame 1\n")
 
 
+def test_metadata_is_kept_where_it_is_asked_for(run, tmp_path):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "maker", 6
+    Image.fromarray(make_picture(24, 32)).save("a.png", exif=exif, dpi=(300, 200), comment="lost")
+    code, _, err = run("encode", "a.png", "a.uqdm", "--tau", "0.5", "--keep-metadata")
+    assert code == 0
+    assert "not kept" not in err
+    facts = json.loads(run("info", "a.uqdm", "--json", model=False)[1])
+    assert list(facts["metadata"]) == ["exif", "dpi"]
+    assert f"metadata        exif {facts['metadata']['exif']}, dpi 8" in run("info", "a.uqdm", model=False)[1]
+    assert run("decode", "a.uqdm", "a.jpg")[0] == 0
+    with Image.open("a.jpg") as image:
+        assert image.size == (24, 32)
+        assert (image.getexif()[0x010F], image.getexif()[0x0112]) == ("maker", 1)
+        assert [round(dots) for dots in image.info["dpi"]] == [200, 300]
+    err = run("decode", "a.uqdm", "a.ppm")[2]
+    assert "a.ppm: PPM does not keep EXIF, 200 x 300 dpi\n" in err
+    assert run("truncate", "a.uqdm", "b.uqdm", "--bytes", str(facts["file_bytes"] - 20), model=False)[0] == 0
+    assert "cut off or damaged" in run("info", "b.uqdm", model=False)[1]
+    assert run("truncate", "a.uqdm", "c.uqdm", "--bytes", "250", "--keep-metadata", model=False)[0] == 0
+    assert uqdm.metadata((tmp_path / "c.uqdm").read_bytes()) == uqdm.metadata((tmp_path / "a.uqdm").read_bytes())
+    damaged = bytearray((tmp_path / "a.uqdm").read_bytes())
+    damaged[-6] ^= 1
+    (tmp_path / "d.uqdm").write_bytes(damaged)
+    code, _, err = run("decode", "d.uqdm", "d.png")
+    assert code == 0
+    assert "d.uqdm: its metadata is damaged (the checksum does not match): left aside\n" in err
+    assert run("verify", "d.uqdm")[0] == 2
+
+
 def test_readers_below_pillow_keep_quiet(folder, tmp_path):
     """Their warnings go to the descriptor of standard error, beside Python."""
     data = io.BytesIO()
@@ -147,6 +177,24 @@ def test_info_says_what_the_header_says(run, folder):
     assert code == 0
     assert (facts["width"], facts["height"], facts["complete"]) == (32, 24, True)
     assert "complete_bytes" in run("info", str(folder / "whole.uqdm"), model=False)[1]
+
+
+def test_an_index_tells_and_cuts_without_a_model(run, folder, tmp_path):
+    assert run("encode", str(folder / "in.png"), "a.uqdm", "--index", "--lossless")[0] == 0
+    points = json.loads(run("info", "a.uqdm", "--json", model=False)[1])["qualities"]
+    assert [point["step"] for point in points] == list(range(13))
+    assert [point["psnr_db"] is None for point in points] == 12 * [False] + [True]
+    assert (
+        f"quality            inf dB at {points[-1]['file_bytes']} bytes, step 12"
+        in run("info", "a.uqdm", model=False)[1]
+    )
+    assert run("truncate", "a.uqdm", "b.uqdm", "--psnr", "35", model=False)[0] == 0
+    assert len((tmp_path / "b.uqdm").read_bytes()) == next(p["file_bytes"] for p in points if p["psnr_db"] >= 35)
+    assert run("decode", "b.uqdm", "b.png")[0] == 0
+    assert psnr_db(make_picture(24, 32), read_picture((tmp_path / "b.png").read_bytes())) >= 35
+    code, _, err = run("truncate", str(folder / "whole.uqdm"), "c.uqdm", "--psnr", "35", model=False)
+    assert code == 2
+    assert "has no index of qualities: encode with --index, or cut to bytes" in err
 
 
 def test_info_waits_neither_for_numpy_nor_for_jax(folder):
@@ -252,6 +300,7 @@ def test_the_wrong_model_is_named(run, folder, tmp_path):
         (["encode", "IN", "exists.uqdm"], "exists.uqdm exists: choose another name or add --force"),
         (["encode", "IN", "out.uqdm", "--bytes", "5"], "do not hold the header"),
         (["decode", "WHOLE", "out.xyz"], "cannot write pictures ending in '.xyz'"),
+        (["decode", "WHOLE", "out.ico"], "ICO changes the size of pictures: use .png"),
         (["decode", "WHOLE"], "give either OUT or --all DIR"),
         (["plot", "IN", "-o", "out.txt"], "use .png, .pdf or .svg"),
     ],

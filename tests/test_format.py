@@ -83,6 +83,18 @@ def test_the_plain_decoder_reads_lossless_streams(tiny_model, tau):
         assert_same_state(data[: len(data) // 2], tiny_model)
 
 
+@pytest.mark.parametrize("lossless", [False, True])
+def test_the_plain_decoder_reads_streams_with_extras(tiny_model, lossless):
+    picture, metadata = make_picture(21, 30), {"exif": b"II*\0" + bytes(50), "dpi": (300, 300)}
+    whole = uqdm.encode(picture, index=True, metadata=metadata, lossless=lossless, model=tiny_model)
+    cut = uqdm.encode(picture, index=True, metadata=metadata, file_bytes=len(whole) // 2, model=tiny_model)
+    for data in (whole, whole[: len(whole) // 2], cut, cut[:-30], cut[:-90]):
+        assert_same_state(data, tiny_model)
+    if lossless:
+        decoded = decode_picture(whole, dict(tiny_model.arrays), dict(load_residual().arrays))
+        np.testing.assert_array_equal(decoded, picture)
+
+
 def extreme_model(block: int, phases: tuple[tuple[int, int], ...], size: float) -> NestedModel:
     """Random weights, large enough for every limit of the network to be met."""
     channels = layout(block)

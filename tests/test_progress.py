@@ -80,7 +80,7 @@ def test_a_compilation_is_said_once(cache, said, monkeypatch, capsys):
     announce = _Announcement()
     announce()
     announce()
-    assert capsys.readouterr().err == f"compiling for this size{said}\n"
+    assert capsys.readouterr().err == f"compiling for this machine{said}\n"
 
 
 def test_commands_listen_once(monkeypatch):

@@ -5,10 +5,12 @@ from .codec.api import encode as encode
 from .codec.api import encode_batch as encode_batch
 from .codec.api import previews as previews
 from .codec.container import info as info
+from .codec.container import metadata as metadata
 from .diffusion.model import DiffusionModel as DiffusionModel
 from .diffusion.predictor import PredictorModel as PredictorModel
 from .errors import DamagedStreamError as DamagedStreamError
 from .errors import FormatError as FormatError
+from .errors import IncompleteHeaderError as IncompleteHeaderError
 from .errors import ModelMismatchError as ModelMismatchError
 from .errors import PictureError as PictureError
 from .errors import StreamError as StreamError

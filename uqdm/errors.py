@@ -5,7 +5,14 @@ They go through pickles with their fields, so that a process that works for anot
 
 from functools import partial
 
-__all__ = ["DamagedStreamError", "FormatError", "ModelMismatchError", "PictureError", "StreamError"]
+__all__ = [
+    "DamagedStreamError",
+    "FormatError",
+    "IncompleteHeaderError",
+    "ModelMismatchError",
+    "PictureError",
+    "StreamError",
+]
 
 
 class PictureError(ValueError):
@@ -18,6 +25,10 @@ class StreamError(ValueError):
 
 class FormatError(StreamError):
     """Not a stream of this format, or one of an unknown version, or a header that was damaged or cut."""
+
+
+class IncompleteHeaderError(FormatError):
+    """The bytes end inside the header: with more of them the stream may be a sound one."""
 
 
 class ModelMismatchError(StreamError):

@@ -12,9 +12,10 @@ from uqdm.cli.common import (
     fraction,
     model_for,
     model_of,
+    opened_picture,
     percentage,
-    picture_of,
     positive,
+    say_dropped,
     seed,
     start_jax,
     with_force,
@@ -61,6 +62,9 @@ def add_commands(commands: Commands) -> None:
     limit.add_argument("--lossless", action="store_true", help="so many that the whole stream is the very picture")
     sub.add_argument("--seed", type=seed, default=0, help="of the common randomness (0)")
     sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")
+    text = "keep EXIF, XMP, a colour profile that was not applied, and the resolution"
+    sub.add_argument("--keep-metadata", action="store_true", help=text)
+    sub.add_argument("--index", action="store_true", help="list in the header which bytes give which PSNR")
     with_picture(sub), with_model(sub), with_jobs(sub), with_force(sub)
 
     sub = commands.add(
@@ -96,6 +100,7 @@ def add_commands(commands: Commands) -> None:
         _truncate,
         "cut a stream; needs no model",
         """photo.uqdm small.uqdm --bytes 5000
+        indexed.uqdm small.uqdm --psnr 35
         photo.uqdm - --bpp 0.25 | ssh host uqdm decode - preview.png""",
     )
     sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
@@ -103,6 +108,8 @@ def add_commands(commands: Commands) -> None:
     limit = sub.add_mutually_exclusive_group(required=True)
     limit.add_argument("--bytes", type=count, help="to so many bytes")
     limit.add_argument("--bpp", type=positive, help="to so many bits per pixel")
+    limit.add_argument("--psnr", type=positive, metavar="DB", help="to this PSNR by the stream's own index (--index)")
+    sub.add_argument("--keep-metadata", action="store_true", help="move metadata to the new end")
     with_force(sub)
 
 
@@ -120,7 +127,9 @@ def _encode(options: argparse.Namespace) -> None:
         encode_folder(options)
         return
     may_write(options.output, options.force)
-    picture = picture_of(options.input, options, tell_dropped=True)
+    opened = opened_picture(options.input, options)
+    picture, metadata = opened.pixels, opened.metadata if options.keep_metadata else {}
+    say_dropped(options.input, opened.lost if options.keep_metadata else opened.dropped)
     model = model_for(options.model, picture, lossless=options.lossless)
     from uqdm.codec.api import encode
 
@@ -134,6 +143,8 @@ def _encode(options: argparse.Namespace) -> None:
                 lossless=options.lossless,
                 model=model,
                 seed=options.seed,
+                index=options.index,
+                metadata=metadata or None,
                 on_step=bar.update,
             )
     except ValueError as error:
@@ -162,13 +173,13 @@ def _steps(options: argparse.Namespace, model) -> int:
         raise UserError(f"{error}: choose another --model") from None
 
 
-def _cut(data: bytes, options: argparse.Namespace) -> bytes:
+def _cut(data: bytes, options: argparse.Namespace, *, keep_metadata: bool = False) -> bytes:
     """As many bytes as --bytes or --bpp allow."""
     header, _ = container.unpack(data)
     limit = options.bytes
     if limit is None:
         limit = int(min(options.bpp * header.width * header.height / 8, 2.0**62))
-    return container.cut(data, limit)
+    return container.cut(data, limit, keep_metadata=keep_metadata)
 
 
 def _reconstruction(options: argparse.Namespace):
@@ -183,7 +194,7 @@ def _reconstruction(options: argparse.Namespace):
 def _decode(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from uqdm.pictures import write_picture
+    from uqdm.pictures import picture_file, write_picture
 
     if Path(options.input).is_dir():
         decode_folder(options)
@@ -218,9 +229,21 @@ def _decode(options: argparse.Namespace) -> None:
                 bar.update()
         picture = way.show(receiver.model, receiver.state, receiver.step)
     with about(output):
-        write(output, write_picture(picture, suffix), options.force)
+        file = picture_file(picture, suffix, _metadata_of(data, options.input))
+        write(output, file.data, options.force)
+    for note in file.notes:
+        say(f"{output}: {note}")
     total = container.info(data)["complete_bytes"]
     say(f"{output}: step {receiver.step} of {header.total_steps}, {len(data)} of {total} bytes")
+
+
+def _metadata_of(data: bytes, path: str) -> dict:
+    """What a stream has kept; what is damaged is said and left aside."""
+    try:
+        return container.metadata(data)
+    except StreamError as error:
+        say(f"{path}: {error}: left aside")
+        return {}
 
 
 def _write_all(options: argparse.Namespace, previews: Iterator, header: container.Header) -> None:
@@ -244,6 +267,9 @@ def _truncate(options: argparse.Namespace) -> None:
     may_write(options.output, options.force)
     data = read(options.input)
     with about(options.input):
-        cut = _cut(data, options)
+        if options.psnr is not None:
+            cut = container.cut_to_psnr(data, options.psnr, keep_metadata=options.keep_metadata)
+        else:
+            cut = _cut(data, options, keep_metadata=options.keep_metadata)
     write(options.output, cut, options.force)
     say(f"{options.output}: {len(cut)} of {len(data)} bytes")

@@ -3,7 +3,7 @@
 import argparse
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from uqdm.cli.errors import UserError
@@ -18,10 +18,12 @@ __all__ = [
     "fraction",
     "model_for",
     "model_of",
+    "opened_picture",
     "percentage",
     "picture_of",
     "positive",
     "quiet_readers",
+    "say_dropped",
     "seed",
     "start_jax",
     "with_background",
@@ -45,14 +47,18 @@ def about(path: str) -> Iterator[None]:
         raise UserError(f"{'standard input' if path == STANDARD else path}: {error}") from None
 
 
-def picture_of(path: str, options: argparse.Namespace, *, tell_dropped: bool = False):
+def picture_of(path: str, options: argparse.Namespace):
     """A picture, uint8 (H, W, 3), of a size that streams can hold; what was noticed on reading is said.
 
     Args:
       path: its file.
       options: --background and --frame (`with_picture`).
-      tell_dropped: whether to say what else the file holds.
     """
+    return opened_picture(path, options).pixels
+
+
+def opened_picture(path: str, options: argparse.Namespace):
+    """As `picture_of`, with all that was noticed: a uqdm.pictures.Picture."""
     from uqdm.pictures import open_picture
 
     data = read(path)
@@ -62,9 +68,13 @@ def picture_of(path: str, options: argparse.Namespace, *, tell_dropped: bool = F
     name = "standard input" if path == STANDARD else path
     for note in picture.notes:
         say(f"{name}: {note}")
-    if tell_dropped and picture.dropped:
-        say(f"{name}: not kept: {', '.join(picture.dropped)}")
-    return picture.pixels
+    return picture
+
+
+def say_dropped(path: str, names: Sequence[str]) -> None:
+    """Says what a picture file holds that its stream does not."""
+    if names:
+        say(f"{'standard input' if path == STANDARD else path}: not kept: {', '.join(names)}")
 
 
 @contextmanager

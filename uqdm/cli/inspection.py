@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 
 from uqdm.cli.common import Commands, about, model_of, start_jax, with_model
 from uqdm.cli.errors import UserError
@@ -35,11 +36,20 @@ def _info(options: argparse.Namespace) -> None:
     data = read(options.input)
     with about(options.input):
         facts = container.info(data)
+    qualities = facts.pop("qualities")
     if options.json:
-        print(json.dumps(facts))
-    else:
-        for name, value in facts.items():
-            print(f"{name:15} {value:.4f}" if isinstance(value, float) else f"{name:15} {value}")
+        # JSON has no infinity: the PSNR of the very picture is null.
+        points = [point._replace(psnr_db=point.psnr_db if point.psnr_db < math.inf else None) for point in qualities]
+        print(json.dumps(facts | {"qualities": [point._asdict() for point in points]}))
+        return
+    sizes = facts.pop("metadata")
+    for name, value in facts.items():
+        print(f"{name:15} {value:.4f}" if isinstance(value, float) else f"{name:15} {value}")
+    if facts["metadata_bytes"]:
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        print(f"{'metadata':15} {listed or 'cut off or damaged'}")
+    for step, size, psnr in qualities:
+        print(f"{'quality':15} {psnr:6.2f} dB at {size} bytes, step {step}")
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -52,6 +62,7 @@ def _verify(options: argparse.Namespace) -> None:
         with Progress(receiver.header.total_steps, "verify") as bar:
             while receiver.receive():
                 bar.update()
+        container.metadata(data)
     facts = container.info(data)
     if facts["complete"]:
         kind = "lossless, " if receiver.header.lossless else ""

@@ -56,9 +56,7 @@ def _warm_up(options: argparse.Namespace) -> None:
 
     folder = cache_folder()
     if folder is None:
-        raise UserError(
-            "UQDM_CACHE turns the cache off and nothing would be left: unset it or name a folder in it"
-        )
+        raise UserError("UQDM_CACHE turns the cache off and nothing would be left: unset it or name a folder in it")
     models = [model_of(name) for name in ((options.model,) if options.model else SHIPPED)]
     if not isinstance(models[0], NestedModel):
         raise UserError(f"{options.model} compiles for every size of picture anew: there is nothing to prepare")

@@ -85,7 +85,7 @@ class _Announcement:
         from uqdm.exact.programs import cache_folder
 
         kept = " (once)" if cache_folder() is not None else ""
-        tqdm.write(f"compiling for this size{kept}", file=sys.stderr)
+        tqdm.write(f"compiling for this machine{kept}", file=sys.stderr)
 
 
 _announcement = _Announcement()

@@ -1,6 +1,6 @@
 """Whole pictures to whole streams and back: `uqdm.encode` and its siblings, around the loop (uqdm.codec.loop)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,10 @@ from uqdm.codec.container import BytesLike, Header
 from uqdm.codec.loop import Receiver, Sender, expect_together
 from uqdm.codec.rate_control import Target
 from uqdm.contract import Model, Reconstruction, steps_until
-from uqdm.errors import DamagedStreamError, ModelMismatchError
+from uqdm.errors import DamagedStreamError, IncompleteHeaderError, ModelMismatchError
 from uqdm.library import default_model, family_of, load_model, model_of_stream, residual_of
 from uqdm.lossless.residual import ExactWhereKnown, WithResidual
+from uqdm.metrics.psnr import psnr_db as measured_psnr_db
 
 __all__ = [
     "Preview",
@@ -78,9 +79,10 @@ class _Request(NamedTuple):
     lossless: bool
     model: Model | None
     seed: int
+    with_index: bool
 
 
-def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed) -> _Request:
+def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed, index=False) -> _Request:
     """Checks arguments of `encode` that exclude each other."""
     limits = {"bpp": bpp, "file_bytes": file_bytes, "psnr_db": psnr_db}
     limits = {name: value for name, value in limits.items() if value is not None}
@@ -91,7 +93,7 @@ def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed) -> _Request:
         raise TypeError(f"seed must be an integer, got {seed!r}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32), got {seed}")
-    return _Request(tau, Target(**limits) if limits else None, lossless, _model(model), int(seed))
+    return _Request(tau, Target(**limits) if limits else None, lossless, _model(model), int(seed), index)
 
 
 def _encode_together(
@@ -100,7 +102,7 @@ def _encode_together(
     on_step: Callable[[list[Sender]], object] = lambda _: None,
 ) -> list[bytes]:
     """Algorithm 1 for pictures of one size."""
-    tau, target, lossless, model, seed = request
+    tau, target, lossless, model, seed, with_index = request
     height, width = pictures[0].shape[:2]
     model = model or default_model(height, width, lossless=lossless)
     steps, residual_id = steps_until(tau or 0.0, model.steps), b""
@@ -116,15 +118,42 @@ def _encode_together(
         Sender(picture, sending, header, target.enough(picture, model)) if target else Sender(picture, sending, header)
         for picture in pictures
     ]
+    noted = zip(pictures, senders, strict=True) if with_index else ()
+    indices = [_Index(picture, sending, sender) for picture, sender in noted]
     while active := [sender for sender in senders if not sender.ended]:
         sending.expect([sender.state for sender in active], active[0].step)
         for sender in active:
             sender.send()
+        for one in indices:
+            one.note()
         on_step(senders)
     streams = [sender.finish() for sender in senders]
+    if with_index:
+        streams = [one.added_to(data) for one, data in zip(indices, streams, strict=True)]
     if target:
         return [target.cut(data, picture, model) for data, picture in zip(streams, pictures, strict=True)]
     return streams
+
+
+class _Index:
+    """Of the qualities of a picture on its way, measured as a receiver sees it."""
+
+    def __init__(self, picture: np.ndarray, model: Model, sender: Sender):
+        self._picture, self._model, self._sender, self._ends = picture, model, sender, {}
+        self.note()
+
+    def note(self) -> None:
+        """Measures what the sender has sent, unless that has been done."""
+        sender = self._sender
+        if sender.step not in self._ends:
+            shown = self._model.picture(sender.state, sender.step)
+            self._ends[sender.step] = sender.writer.position, measured_psnr_db(self._picture, shown)
+
+    def added_to(self, data: bytes) -> bytes:
+        """The sender's stream with the index."""
+        payload = data[container.unpack(data)[1] :]
+        ends = self._ends.items()
+        return container.with_index(data, [(step, determining_bytes(payload, end), psnr) for step, (end, psnr) in ends])
 
 
 def encode(
@@ -137,6 +166,8 @@ def encode(
     lossless: bool = False,
     model: Model | str | Path | None = None,
     seed: int = 0,
+    index: bool = False,
+    metadata: Mapping[str, Any] | None = None,
     on_step: Callable[[], object] = lambda: None,
 ) -> bytes:
     """Encodes a picture as a progressive stream (review, Algorithm 1).
@@ -156,14 +187,19 @@ def encode(
       model: what to encode with, or its name or path; by default the model `small` of the package for at most 64 x 64
         pixels, else, and for lossless streams, `photo`.
       seed: names the common randomness, in [0, 2^32); it is stored in the header.
+      index: whether the header lists which number of bytes gives which PSNR (`uqdm.info`, `uqdm truncate --psnr`), in
+        at most 1 % of the file and 100 bytes; costs a picture and its PSNR at every step.
+      metadata: what is kept beside the picture, by Pillow's names: `exif`, `xmp`, `icc_profile` (which describes the
+        pixels of x), `dpi`. It stands at the end, counts in bpp and file_bytes, and is the first to go where the stream
+        is cut; `uqdm.metadata` reads it.
       on_step: called after every step, to show progress.
 
     Returns:
       The stream. Every prefix that holds the header decodes.
 
     Raises:
-      ValueError: x is no such picture, a number is out of range, the PSNR is out of reach, or the model has no lossless
-        residual.
+      ValueError: x is no such picture, a number is out of range, the PSNR is out of reach, the model has no lossless
+        residual, or metadata is none or too long.
 
     Examples:
       >>> import numpy as np
@@ -175,8 +211,13 @@ def encode(
       >>> len(uqdm.encode(picture, file_bytes=100))
       100
     """
-    request = _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed)
-    return _encode_together([_as_picture(x)], request, lambda _: on_step())[0]
+    request = _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed, index)
+    picture = _as_picture(x)
+    data = _encode_together([picture], request, lambda _: on_step())[0]
+    if metadata is None:
+        return data
+    most = request.target and request.target.most_bytes(*picture.shape[:2])
+    return container.with_metadata(data, metadata, most)
 
 
 def encode_with_costs(
@@ -203,12 +244,13 @@ def encode_batch(
     lossless: bool = False,
     model: Model | str | Path | None = None,
     seed: int = 0,
+    index: bool = False,
 ) -> list[bytes]:
     """Encodes pictures of any sizes, one stream each and the same as `encode` gives.
 
     The network is asked about all pictures of one size at once, which is faster where they are small.
     """
-    request = _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed)
+    request = _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed, index)
     checked = [_as_picture(x) for x in pictures]
     streams: list[bytes] = [b""] * len(checked)
     for places in _alike([picture.shape for picture in checked]):
@@ -344,6 +386,11 @@ def decode_batch(streams: Iterable[BytesLike], *, model: Model | str | Path | No
     return [receiver.picture() for receiver in receivers]
 
 
+def _shape(header: Header) -> Header:
+    """What has to be equal for the network to be asked about two streams at once."""
+    return header._replace(seed=0, payload_bytes=0, chunks=(), written_bytes=None, block_bytes=0)
+
+
 def _alike(keys: list) -> list[list[int]]:
     """Places of equal keys."""
     places: dict = {}
@@ -387,9 +434,7 @@ def previews(data: BytesLike, *, model: Model | str | Path | None = None) -> Ite
             received += piece
             try:
                 receiver = receiver_of(received, model=model)
-            except container.FormatError:
-                if len(received) >= 64:
-                    raise
+            except IncompleteHeaderError:
                 continue
             yield Preview(receiver.picture(), 0, receiver.header.total_steps, receiver.needed_bytes)
         else:

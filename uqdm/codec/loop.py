@@ -114,7 +114,7 @@ class Receiver:
         self.model, self.step = model, 0
         self.state: Any = model.new_state(self.header.height, self.header.width, self.header.seed)
         self._header_bytes = start
-        self._payload = bytes(data[start:])[: self.header.payload_bytes]
+        self._payload = bytes(data[start:])[: self.header.held_bytes]
         self._reader = Reader(self._payload)
         self._checked_words, self._check_due = 0, False
         self._expected_step = -1
@@ -122,7 +122,7 @@ class Receiver:
 
     def feed(self, data: bytes) -> None:
         """Appends bytes."""
-        self._payload = (self._payload + data)[: self.header.payload_bytes]
+        self._payload = (self._payload + data)[: self.header.held_bytes]
         self._reader.feed(self._payload)
 
     @property

@@ -44,12 +44,13 @@ class Target:
         if not (value > 0 and math.isfinite(value)):
             raise ValueError(f"{name} must be a positive number, got {value}")
 
-    def _most_bytes(self, height: int, width: int) -> int | None:
+    def most_bytes(self, height: int, width: int) -> int | None:
+        """Of the file, for a picture of so many rows and columns; None for a PSNR."""
         return int(self.bpp * height * width / 8) if self.bpp is not None else self.file_bytes
 
     def enough(self, picture: np.ndarray, model: Model) -> Callable[[Sender], bool]:
         """Whether a sender of a picture has reached the target with the step that it sent last."""
-        most = self._most_bytes(*picture.shape[:2])
+        most = self.most_bytes(*picture.shape[:2])
         if most is not None:
             return lambda sender: 4 * sender.writer.position[0] >= most + _UNSETTLED_BYTES
         assert self.psnr_db is not None
@@ -62,7 +63,7 @@ class Target:
         Raises:
           ValueError: the bytes do not hold the header, or the PSNR is out of reach.
         """
-        most = self._most_bytes(*picture.shape[:2])
+        most = self.most_bytes(*picture.shape[:2])
         if most is not None:
             return container.cut(data, most)
         assert self.psnr_db is not None

@@ -154,7 +154,7 @@ class Decoding:
         """Height and width of a stream's picture, from its header."""
         try:
             with open(path, "rb") as file:
-                header, _ = container.unpack(file.read(64))
+                header, _ = container.unpack(file.read(container.MAX_HEADER_BYTES))
         except (OSError, ValueError):
             return None
         return header.height, header.width

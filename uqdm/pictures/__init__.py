@@ -8,10 +8,12 @@ what is converted, chosen or not kept is noted.
     reading    the rules: open_picture, and read_picture for the pixels alone
     colour     profiles and gamma to sRGB
     headers    what files say of themselves that Pillow does not tell
-    writing    write_picture
+    metadata   what stands beside the pixels, and can be kept
+    writing    picture_file, and write_picture for its bytes alone
 """
 
 from uqdm.pictures.reading import Picture as Picture
 from uqdm.pictures.reading import open_picture as open_picture
 from uqdm.pictures.reading import read_picture as read_picture
+from uqdm.pictures.writing import picture_file as picture_file
 from uqdm.pictures.writing import write_picture as write_picture

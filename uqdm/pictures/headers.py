@@ -15,11 +15,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 __all__ = [
+    "STRUCTURAL_TAGS",
     "Part",
     "bits_per_channel",
     "box",
     "boxes",
     "chunks",
+    "entries",
     "exif_block",
     "orientation",
     "properties",
@@ -36,9 +38,9 @@ _PNM = re.compile(rb"P[02356y]\w*+" + 3 * rb"(?:\s|#[^\r\n]*+)++(\d+)")
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HALF_FLOATS = {94, 95, 96}  # BC6H of DXGI
 _ORIENTATION = 0x0112
-# What pixels depend on: size, coding, places, colours; orientation and profile.
-_TIFF_TAGS = {254, 255, *range(256, 260), 262, 266, 273, 274, *range(277, 281), 284, 292, 293, 301, 317, 318, 319, 320}
-_TIFF_TAGS |= {*range(322, 326), 332, 338, 339, 347, *range(512, 522), *range(529, 533), 34675}
+STRUCTURAL_TAGS = {254, 255, *range(256, 260), 262, 266, 273, 274, *range(277, 281), 284, 292, 293, 301, 317, 318}
+STRUCTURAL_TAGS |= {319, 320, *range(322, 326), 332, 338, 339, 347, *range(512, 522), *range(529, 533), 34675}
+"""Of TIFF, those that pixels depend on: size, coding, places, colours; orientation and profile."""
 
 
 class Part(NamedTuple):
@@ -176,14 +178,14 @@ def bits_per_channel(data: bytes) -> int:
 def orientation(exif: bytes) -> int:
     """What EXIF says of the way up, 1 to 8; 1, as it is, where that cannot be read. Nothing else of it is looked at."""
     exif = re.sub(rb"^(?:Exif\0\0)+", b"", exif)
-    for tag, kind, place, order in _entries(exif):
+    for tag, kind, place, order in entries(exif):
         if tag == _ORIENTATION and kind == 3:
             (value,) = struct.unpack_from(order + "H", exif, place + 8)
             return value if 1 <= value <= 8 else 1
     return 1
 
 
-def _entries(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int, str]]:
+def entries(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int, str]]:
     """Those of a directory of a TIFF, the first one by default: tag, type, place and order of bytes."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "")
     with suppress(struct.error):
@@ -229,9 +231,9 @@ def without_metadata(data: bytes) -> bytes:
         while directory not in seen:
             seen.add(directory)
             last = directory
-            for tag, _, place, order in _entries(data, directory):
+            for tag, _, place, order in entries(data, directory):
                 last = place + 12
-                if tag not in _TIFF_TAGS:  # a private tag of one byte
+                if tag not in STRUCTURAL_TAGS:  # a private tag of one byte
                     struct.pack_into(order + "HHII", bare, place, 0xFFFF, 1, 1, 0)
             with suppress(struct.error):
                 directory = struct.unpack_from("<I" if data[:1] == b"I" else ">I", data, last)[0]

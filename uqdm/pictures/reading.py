@@ -11,8 +11,8 @@ Whatever Pillow or a plugin raises means that the file is damaged. If only its m
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import SupportsFloat
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageColor, UnidentifiedImageError
@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from uqdm.errors import PictureError
 from uqdm.pictures.colour import Profile, profile_of, to_srgb
 from uqdm.pictures.headers import bits_per_channel, exif_block, orientation, without_metadata
+from uqdm.pictures.metadata import adapted, dpi_words, metadata_of, names_of, resolution_of
 
 __all__ = ["Picture", "open_picture", "read_picture"]
 
@@ -33,6 +34,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTERS = {turn for orientation, turn in _TURNS.items() if orientation >= 5}
 _LAYERED = {"PSD"}
 _WITH_COMPANIONS = {"MPO"}
 
@@ -49,6 +51,10 @@ class Picture:
     """What was chosen or changed, a line each."""
     dropped: tuple[str, ...] = ()
     """What else the file holds: EXIF, XMP, 300 dpi."""
+    lost: tuple[str, ...] = ()
+    """What of it cannot be kept."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What of it can be kept, as it is of these pixels (uqdm.pictures.metadata)."""
 
 
 def open_picture(data: bytes, *, background: str | None = None, frame: int | None = None) -> Picture:
@@ -138,7 +144,8 @@ def _read(data: bytes, readable: bytes, background: tuple[int, ...] | None, fram
     dropped = tuple(_dropped(image, parts))
     turn, note = _turn(image, data)
     colours, alpha = _apart(image)
-    rgb, colour_note = _in_srgb(colours, profile_of(data, image))
+    profile = profile_of(data, image)
+    rgb, colour_note = _in_srgb(colours, profile)
     if alpha is not None and np.asarray(alpha).min() < 255:
         if background is None:
             raise PictureError("the picture has transparent pixels: choose a colour to lay it on with --background")
@@ -146,7 +153,18 @@ def _read(data: bytes, readable: bytes, background: tuple[int, ...] | None, fram
         rgb = Image.alpha_composite(Image.new("RGBA", rgb.size, (*background, 255)), rgb).convert("RGB")
     pixels = np.asarray(rgb.transpose(turn) if turn is not None else rgb)
     said = tuple(line for line in (*notes, note, colour_note) if line)
-    return Picture(pixels=pixels, frames=frames, notes=said, dropped=dropped)
+    converted = bool(colour_note) or colours.mode != "RGB"
+    done = _TURNS.get(orientation(data)) if isinstance(image, TiffImageFile) else turn
+    found = metadata_of(image)
+    lost = tuple(name for name in dropped if name not in names_of(found))
+    kept = adapted(
+        found,
+        turned=done is not None,
+        quarter=done in _QUARTERS,
+        converted=converted,
+        profile=None if converted or profile is None else profile.icc,
+    )
+    return Picture(pixels=pixels, frames=frames, notes=said, dropped=dropped, lost=lost, metadata=kept)
 
 
 def _decoded(data: bytes, frame: int | None) -> tuple[Image.Image, int, bool]:
@@ -220,12 +238,8 @@ def _dropped(image: Image.Image, parts: int) -> Iterator[str]:
         yield "IPTC or Photoshop data"
     if info.get("comment") or {*getattr(image, "text", ())} - {"XML:com.adobe.xmp"} or 270 in tags:
         yield "text"
-    match info.get("dpi"):
-        case (72, 72) | (1, 1):  # what stands where nothing was said
-            pass
-        case (x, y) if isinstance(x, SupportsFloat) and isinstance(y, SupportsFloat):
-            x, y = float(x), float(y)
-            yield f"{x:.4g} dpi" if f"{x:.4g}" == f"{y:.4g}" else f"{x:.4g} x {y:.4g} dpi"
+    if dpi := resolution_of(info):
+        yield dpi_words(*dpi)
     match info.get("aspect"):
         case (int() as x, int() as y) if x != y:
             yield f"a pixel aspect of {x}:{y}"
