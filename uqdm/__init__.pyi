@@ -6,6 +6,7 @@ from .codec.api import encode_batch as encode_batch
 from .codec.api import previews as previews
 from .codec.container import info as info
 from .codec.container import metadata as metadata
+from .codec.decoder import Decoder as Decoder
 from .diffusion.model import DiffusionModel as DiffusionModel
 from .diffusion.predictor import PredictorModel as PredictorModel
 from .errors import DamagedStreamError as DamagedStreamError

@@ -98,6 +98,7 @@ class Receiver:
 
     Attributes:
       header: of the stream.
+      header_bytes: its length.
       model: what it was made with.
       state: what is known.
       step: complete steps so far.
@@ -113,7 +114,7 @@ class Receiver:
         self.header, start = container.unpack(data)
         self.model, self.step = model, 0
         self.state: Any = model.new_state(self.header.height, self.header.width, self.header.seed)
-        self._header_bytes = start
+        self.header_bytes = start
         self._payload = bytes(data[start:])[: self.header.held_bytes]
         self._reader = Reader(self._payload)
         self._checked_words, self._check_due = 0, False
@@ -133,12 +134,12 @@ class Receiver:
     @property
     def file_bytes(self) -> int:
         """Bytes received that belong to the stream."""
-        return self._header_bytes + len(self._payload)
+        return self.header_bytes + len(self._payload)
 
     @property
     def needed_bytes(self) -> int:
         """The fewest bytes of the file that determine all complete steps and the check values seen."""
-        return self._header_bytes + determining_bytes(self._payload, self._reader.position)
+        return self.header_bytes + determining_bytes(self._payload, self._reader.position)
 
     @property
     def complete(self) -> bool:
@@ -214,7 +215,7 @@ class Receiver:
         """
         branch = copy.copy(self)
         if file_bytes is not None:
-            branch._payload = self._payload[: file_bytes - self._header_bytes]
+            branch._payload = self._payload[: file_bytes - self.header_bytes]
         branch.state, branch._reader = self.state.branch(), Reader(branch._payload)
         branch._reader.reset(self._reader.mark())
         return branch

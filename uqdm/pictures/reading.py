@@ -23,7 +23,7 @@ from uqdm.pictures.colour import Profile, profile_of, to_srgb
 from uqdm.pictures.headers import bits_per_channel, exif_block, orientation, without_metadata
 from uqdm.pictures.metadata import adapted, dpi_words, metadata_of, names_of, resolution_of
 
-__all__ = ["Picture", "open_picture", "read_picture"]
+__all__ = ["Picture", "open_picture", "pixels_of", "read_picture"]
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -143,17 +143,11 @@ def _read(data: bytes, readable: bytes, background: tuple[int, ...] | None, fram
     ]
     dropped = tuple(_dropped(image, parts))
     turn, note = _turn(image, data)
-    colours, alpha = _apart(image)
     profile = profile_of(data, image)
-    rgb, colour_note = _in_srgb(colours, profile)
-    if alpha is not None and np.asarray(alpha).min() < 255:
-        if background is None:
-            raise PictureError("the picture has transparent pixels: choose a colour to lay it on with --background")
-        rgb.putalpha(alpha)
-        rgb = Image.alpha_composite(Image.new("RGBA", rgb.size, (*background, 255)), rgb).convert("RGB")
+    rgb, colour_note = _flat(image, profile, background)
     pixels = np.asarray(rgb.transpose(turn) if turn is not None else rgb)
     said = tuple(line for line in (*notes, note, colour_note) if line)
-    converted = bool(colour_note) or colours.mode != "RGB"
+    converted = bool(colour_note) or _apart(image)[0].mode != "RGB"
     done = _TURNS.get(orientation(data)) if isinstance(image, TiffImageFile) else turn
     found = metadata_of(image)
     lost = tuple(name for name in dropped if name not in names_of(found))
@@ -165,6 +159,39 @@ def _read(data: bytes, readable: bytes, background: tuple[int, ...] | None, fram
         profile=None if converted or profile is None else profile.icc,
     )
     return Picture(pixels=pixels, frames=frames, notes=said, dropped=dropped, lost=lost, metadata=kept)
+
+
+def _flat(image: Image.Image, profile: Profile | None, background: tuple[int, ...] | None) -> tuple[Image.Image, str]:
+    """A picture in sRGB on its background, and a note on its colours."""
+    colours, alpha = _apart(image)
+    rgb, note = _in_srgb(colours, profile)
+    if alpha is not None and np.asarray(alpha).min() < 255:
+        if background is None:
+            raise PictureError("the picture has transparent pixels: choose a colour to lay it on with --background")
+        rgb.putalpha(alpha)
+        rgb = Image.alpha_composite(Image.new("RGBA", rgb.size, (*background, 255)), rgb).convert("RGB")
+    return rgb, note
+
+
+def pixels_of(image: Image.Image, *, background: str | None = None) -> tuple[np.ndarray, bool]:
+    """The pixels of a picture that Pillow holds, by the same rules; it is not turned.
+
+    Args:
+      image: of any mode of 8 bits; `info["icc_profile"]` says what its numbers mean.
+      background: a colour that transparent pictures are laid on.
+
+    Returns:
+      uint8 (H, W, 3), sRGB, and whether the picture's profile still describes them.
+
+    Raises:
+      PictureError: with one line that says what to do.
+    """
+    if image.mode[0] in "IF":
+        _check_depth(16 if image.mode.startswith("I;16") else 32)
+    icc = image.info.get("icc_profile")
+    profile = Profile(icc) if isinstance(icc, bytes) and icc else None
+    rgb, note = _flat(image, profile, _colour(background))
+    return np.array(rgb), profile is not None and not note and _apart(image)[0].mode == "RGB"
 
 
 def _decoded(data: bytes, frame: int | None) -> tuple[Image.Image, int, bool]:
