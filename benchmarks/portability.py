@@ -5,10 +5,10 @@
 SHARED is the folder with `data/`. A thousand 64 x 64 pictures (val64, and crops of photos_val) are encoded in every
 configuration, each in a process of its own, and decoded in every other: the streams of the first configuration in all
 of them, and streams of a configuration that differ from those in it and in the first. (They may differ, since what is
-sent is a picture transformed in floating point; what it means may not.) States and pictures are compared to the bit. The
-same for the float twin, the same network evaluated in floating point and rounded at its outputs, as learned codecs do
-it: its streams of the first configuration are decoded in every other. A stream counts as broken if the state differs or
-the receiver reports damage.
+sent is a picture transformed in floating point; what it means may not.) States and pictures are compared to the bit.
+The same for the float twin, the same network evaluated in floating point and rounded at its outputs, as learned codecs
+do it: its streams of the first configuration are decoded in every other. A stream counts as broken if the state differs
+or the receiver reports damage.
 """
 
 import argparse
