@@ -5,10 +5,10 @@
 SHARED is the folder with `data/`. A thousand 64 x 64 pictures (val64, and crops of photos_val) are encoded in every
 configuration, each in a process of its own, and decoded in every other: the streams of the first configuration in all
 of them, and streams of a configuration that differ from those in it and in the first. (They may differ, since what is
-sent is a picture transformed in floating point; what it means may not.) States are compared integer by integer. The
-same for the float twin, the same network evaluated in floating point and rounded at its outputs, as learned codecs do
-it: its streams of the first configuration are decoded in every other. A stream counts as broken if the state differs or
-the receiver reports damage.
+sent is a picture transformed in floating point; what it means may not.) States and pictures are compared to the bit.
+The same for the float twin, the same network evaluated in floating point and rounded at its outputs, as learned codecs
+do it: its streams of the first configuration are decoded in every other. A stream counts as broken if the state differs
+or the receiver reports damage.
 """
 
 import argparse
@@ -48,8 +48,9 @@ CONFIGURATIONS: dict[str, dict[str, str]] = {
     "fast-math": {XLA: "--xla_cpu_enable_fast_math=true"},
     "Eigen on one thread": {XLA: "--xla_cpu_multi_thread_eigen=false"},
     "no optimisation": {XLA: "--xla_backend_optimization_level=0"},
-    "products of patches": {"CONVOLUTION": "patches"},
-    "products in int32": {"CONVOLUTION": "integers", "SHARE": "16"},
+    "products in bfloat16": {"CONVOLUTION": "bfloat16"},
+    "products in float32": {"CONVOLUTION": "float32"},
+    "products in int32": {"CONVOLUTION": "int32", "SHARE": "16"},
     "GPU": {"JAX_PLATFORMS": "cuda"},
     "tests/plain_decoder.py": {"PLAIN": "1"},
 }
@@ -70,7 +71,7 @@ class FloatTwin(NestedModel):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _outputs(config, parameters, units, classes, step):
-    state = networks.State(units.astype(jnp.float32), classes, jnp.broadcast_to(step, units.shape[:1]))
+    state = networks.Inputs(units.astype(jnp.float32), classes, jnp.broadcast_to(step, units.shape[:1]))
     outputs = networks.apply(config, parameters, state, quantized=False)
     return tuple(jnp.round(64 * x).astype(jnp.int16) for x in (outputs.location, outputs.log2_scale))
 
@@ -86,8 +87,13 @@ def pictures(shared: Path, count: int) -> list[np.ndarray]:
     return chosen
 
 
+def digest(midpoint: np.ndarray, picture: np.ndarray) -> str:
+    """Of a state and of what it shows."""
+    return hashlib.sha256(midpoint.astype("<i4").tobytes() + picture.tobytes()).hexdigest()
+
+
 def states_of(streams: list[bytes], model: NestedModel, batch: int) -> list[str]:
-    """Digest of the state that each stream decodes to, or what was wrong."""
+    """Digest of the state and the picture that each stream decodes to, or what was wrong."""
     digests = []
     for start in range(0, len(streams), batch):
         receivers = [receiver_of(data, model=model) for data in streams[start : start + batch]]
@@ -97,7 +103,7 @@ def states_of(streams: list[bytes], model: NestedModel, batch: int) -> list[str]
             for i in going:
                 try:
                     if not receivers[i].receive():
-                        results[i] = hashlib.sha256(receivers[i].state.midpoint.tobytes()).hexdigest()
+                        results[i] = digest(receivers[i].state.midpoint, receivers[i].picture())
                 except StreamError:
                     results[i] = "damaged"
         digests += results
@@ -107,9 +113,9 @@ def states_of(streams: list[bytes], model: NestedModel, batch: int) -> list[str]
 def plain_states_of(streams: list[bytes], model: NestedModel) -> list[str]:
     """The same from the receiver that was written from docs/format.md."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    plain_decoder = importlib.import_module("plain_decoder")
-    states = (plain_decoder.decode_state(data, dict(model.arrays))[0] for data in streams)
-    return [hashlib.sha256(state.astype(np.int32).tobytes()).hexdigest() for state in states]
+    decode_state = importlib.import_module("plain_decoder").decode_state
+    show, arrays = importlib.import_module("plain_picture").show, dict(model.arrays)
+    return [digest(decode_state(data, arrays)[0], show(data, arrays)) for data in streams]
 
 
 def work(job: str, folder: Path, target: Path) -> None:
@@ -154,7 +160,7 @@ def run(job: str, name: str, folder: Path) -> tuple[bytes, float] | None:
 
 
 def equal_states(result: tuple[bytes, float], expected: list[str]) -> int:
-    """How many states are as expected."""
+    """How many states and pictures are as expected."""
     return sum(a == b != "damaged" for a, b in zip(result[0].decode().split("\n"), expected, strict=False))
 
 

@@ -22,6 +22,9 @@ Additive noise. A dithered quantizer of width W costs I(X; X + U(-W/2, W/2)), wh
 
 a layered one costs its mean over the layers, W = 2 s chi_3.
 
+All raise TypeError for what is not a number and ValueError for numbers that are negative, not finite, or beyond what
+these sums resolve.
+
 Examples:
   >>> from channel_sim import bounds
   >>> round(bounds.gaussian_floor_bits(14.0), 2), round(bounds.poisson_bound_bits(14.0), 2)
@@ -33,6 +36,7 @@ Examples:
 import numpy as np
 from scipy.special import log_ndtr, ndtr, xlogy
 
+from channel_sim import checks
 from channel_sim.index_code import gaussian_tail
 
 __all__ = [
@@ -49,16 +53,19 @@ __all__ = [
 
 def mutual_information_bits(signal_std: float, noise_std: float = 1.0) -> float:
     """I(X; X + Z) = log2(1 + signal_std^2 / noise_std^2) / 2 for Gaussian X and Z."""
+    signal_std, noise_std = checks.number("signal_std", signal_std, 0.0), checks.number("noise_std", noise_std)
     return 0.5 * float(np.log1p((signal_std / noise_std) ** 2) / np.log(2))
 
 
 def poisson_bound_bits(kl_bits: float) -> float:
     """Eq. 2."""
+    kl_bits = checks.number("kl_bits", kl_bits, 0.0)
     return kl_bits + float(np.log2(kl_bits + 1)) + 4
 
 
 def gaussian_floor_bits(kl_bits: float) -> float:
-    """Eq. 3, by the trapezoidal rule."""
+    """Eq. 3, by the trapezoidal rule; for at most 10^8 bits."""
+    checks.number("kl_bits", kl_bits, 0.0, 1e8)
     m = np.sqrt(2 * np.log(2) * kl_bits)
     x = np.linspace(m - 40, m + 12, 20_001)
     log_above = log_ndtr(-x)
@@ -72,8 +79,15 @@ def categorical_floor_bits(target: np.ndarray, reference: np.ndarray) -> float:
       target: Q, (K,).
       reference: P, (K,), positive where Q is.
     """
-    target, reference = np.asarray(target, np.float64), np.asarray(reference, np.float64)
+    target, reference = (
+        np.asarray(checks.probabilities(name, table), np.float64)
+        for name, table in (("target", target), ("reference", reference))
+    )
+    if target.ndim != 1 or target.shape != reference.shape:
+        raise ValueError(f"target and reference must be two vectors (K,), got {target.shape} and {reference.shape}")
     kept = reference > 0
+    if target[~kept].any():
+        raise ValueError("target must be 0 where the reference is; the divergence is infinite")
     ratio = target[kept] / reference[kept]
     order = np.argsort(ratio)
     above = np.cumsum(reference[kept][order][::-1])[::-1]  # P(w >= each value of w)
@@ -81,7 +95,11 @@ def categorical_floor_bits(target: np.ndarray, reference: np.ndarray) -> float:
 
 
 def poisson_index_bits(kl_bits: float) -> float:
-    """Entropy of the index of the Poisson functional representation between Gaussians of equal variance."""
+    """Entropy of the index of the Poisson functional representation between Gaussians of equal variance.
+
+    Indices are summed up to 2^200, which is enough for at most 100 bits.
+    """
+    checks.number("kl_bits", kl_bits, 0.0, 100.0)
     start = np.floor(2.0 ** np.arange(12, 200, 1 / 64))
     first = np.concatenate([np.arange(1.0, 4096.0), start])  # from 4096 on, the law is flat within 1/64 octave
     probability, size = -np.diff(gaussian_tail(kl_bits, first - 1)), np.diff(first)
@@ -90,6 +108,7 @@ def poisson_index_bits(kl_bits: float) -> float:
 
 def truncation_error(kl_bits: float, candidates: float) -> float:
     """P(N > K): bounds the total variation between N(mu, s^2 I) and a sample searched among K candidates."""
+    checks.number("candidates", candidates, 0.0)
     return float(gaussian_tail(kl_bits, np.array(candidates)))
 
 
@@ -100,7 +119,8 @@ def dithered_bits(signal_std: float, width: np.ndarray) -> np.ndarray:
       signal_std: tau, of the true and the reference distribution of X.
       width: W, any shape.
     """
-    width = np.asarray(width, np.float64)[..., None]
+    checks.number("signal_std", signal_std)
+    width = np.asarray(checks.real("width", width, positive=True), np.float64)[..., None]
     reach = width / 2 + 9 * signal_std
     t = np.linspace(-1.0, 1.0, 4001)
     y = reach * t
@@ -111,6 +131,7 @@ def dithered_bits(signal_std: float, width: np.ndarray) -> np.ndarray:
 
 def layered_bits(signal_std: float, noise_std: float = 1.0) -> float:
     """The mean of Eq. 4 over the layers of Gaussian noise, per coordinate."""
+    checks.number("noise_std", noise_std)
     chi = np.linspace(0, 7, 141)[1:]
     weight = chi**2 * np.exp(-(chi**2) / 2)
     return float(dithered_bits(signal_std, 2 * noise_std * chi) @ weight / weight.sum())

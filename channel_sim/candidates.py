@@ -12,8 +12,11 @@ out of 2^24 nearest to the reference's probabilities; the ratio is taken to thes
 does not suffer.
 """
 
+from typing import Any
+
 import numpy as np
 
+from channel_sim import checks
 from channel_sim.channel import Categorical, Gaussian, Uniform
 from channel_sim.entropy import PRECISION, quantize_probabilities
 from channel_sim.quantile import normals
@@ -35,26 +38,51 @@ class Blocks:
 
         Raises:
           TypeError: the distribution is of another kind.
-          ValueError: it has not one or two axes (a `Categorical`: exactly two).
+          ValueError: it has not one or two axes (a `Categorical`: exactly two), or a parameter is none
+            (channel_sim.checks).
         """
+        reference = checks.distribution("reference", reference, Gaussian, Uniform, Categorical)
         match reference:
             case Categorical(probabilities):
                 shape = np.shape(probabilities)
                 if len(shape) != 2:
-                    raise ValueError(f"probabilities must be (blocks, symbols), got the shape {shape}")
-                frequencies = quantize_probabilities(np.asarray(probabilities))
+                    raise ValueError(f"reference.probabilities must be (blocks, symbols), got the shape {shape}")
+                frequencies = quantize_probabilities(probabilities)
                 self._cumulative = np.cumsum(frequencies, axis=1)
                 self._log_reference = np.log(frequencies) - PRECISION * np.log(2)
                 shape = shape[:1]
             case Gaussian() | Uniform():
-                shape = np.broadcast_shapes(*(np.shape(part) for part in reference))
+                shape = checks.shape_of("reference", reference)
                 if len(shape) not in (1, 2):
-                    raise ValueError(f"parameters must be (blocks,) or (blocks, coordinates), got the shape {shape}")
-            case _:
-                raise TypeError(f"a reference must be Gaussian, Uniform or Categorical, not {type(reference).__name__}")
+                    raise ValueError(
+                        f"the parameters of reference must be (blocks,) or (blocks, coordinates), got the shape {shape}"
+                    )
         self._reference = reference
         self.count, self.width = shape[0], shape[1] if len(shape) == 2 else 1
         self._shape = shape
+
+    def target(self, target) -> Any:
+        """What the sender wants, checked.
+
+        Raises:
+          TypeError: it is of another kind than the reference.
+          ValueError: it has another shape, a parameter is none (channel_sim.checks), it has mass where the reference
+            has none, or is so narrow that candidates cannot tell its law.
+        """
+        reference: Any = self._reference
+        if type(target) is not type(reference):
+            raise self._mixed(target)
+        target = checks.distribution("target", target, type(reference))
+        checks.same_shape("target", target, checks.shape_of("reference", reference))
+        match target:
+            case Categorical(wanted):
+                _refuse_mass((wanted > 0) & (reference.probabilities == 0))
+            case Uniform(_, width):
+                _refuse_mass(~reference.contains(target))
+                _refuse_narrow("width", width, reference.width, -24)
+            case Gaussian(_, std):
+                _refuse_narrow("std", std, reference.std, -18)
+        return target
 
     def draw(self, shared: SharedRandomness, block: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Candidates number `index` of the blocks `block`: one per element of the two, which broadcast.
@@ -94,10 +122,10 @@ class Blocks:
         return terms.sum(-1) if len(self._shape) == 2 else terms
 
     def log_ratio_bound(self, target) -> np.ndarray:
-        """ln sup dQ/dP per block, float64 (B,); infinite where there is no bound."""
+        """ln sup dQ/dP per block, or per coordinate if there is an axis of them; infinite where there is no bound."""
         match target, self._reference:
             case Gaussian(), Gaussian(mean, std):
-                with np.errstate(divide="ignore", invalid="ignore"):
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                     excess = np.square(std) - np.square(target.std)
                     shift = np.square(np.subtract(target.mean, mean))
                     peak = np.log(std / np.asarray(target.std)) + shift / (2 * excess)
@@ -110,8 +138,7 @@ class Blocks:
                 return self.log_ratio(target, everything, symbols).max(1)
             case _:
                 raise self._mixed(target)
-        bound = np.broadcast_to(bound, self._shape)
-        return bound.sum(-1) if len(self._shape) == 2 else bound
+        return np.broadcast_to(bound, self._shape)
 
     def _mixed(self, target) -> TypeError:
         return TypeError(
@@ -120,9 +147,25 @@ class Blocks:
         )
 
     def _of(self, parameter, block) -> np.ndarray:
-        return np.broadcast_to(np.asarray(parameter, np.float64), self._shape)[block]
+        return checks.spread(parameter, self._shape)[block]
 
     def _log_widths(self, target: Uniform, block) -> np.ndarray:
         reference = self._reference
         assert isinstance(reference, Uniform)
         return np.log(self._of(reference.width, block) / self._of(target.width, block))
+
+
+def _refuse_mass(outside: np.ndarray) -> None:
+    """Of targets where the reference has none."""
+    if outside.any():
+        place = [int(axis[0]) for axis in np.nonzero(np.atleast_1d(outside))]
+        raise ValueError(f"target must have no mass where the reference has none, got some at {place}")
+
+
+def _refuse_narrow(field: str, target, reference, log2: int) -> None:
+    """Candidates of a Gaussian are multiples of 2^-24 deviations, those of a uniform distribution of 2^-32 widths."""
+    if (np.asarray(target) < np.multiply(reference, 2.0**log2)).any():
+        raise ValueError(
+            f"target.{field} must be at least 2^{log2} of reference.{field}, or candidates are too coarse for it; got "
+            f"{np.min(target):.6g} and {np.max(reference):.6g}"
+        )

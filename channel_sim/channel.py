@@ -5,13 +5,17 @@ y ~ P_{Y|X=x}, from common randomness W and a message whose expected length is c
 notation (Section II-C), Y = OCS(P_{Y|X}, P^theta_Y, X). Here the sender's side is `Channel.encode` and the receiver's
 `Channel.decode`; both return the sample. They append to a message that may hold other things; `encode` and `decode`
 of this module send one sample as bytes.
+
+What a parameter may be is said in channel_sim.checks. Both sides of every channel refuse others before anything is
+written or read.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import log_ndtr, ndtr, rel_entr
 
+from channel_sim import checks
 from channel_sim.entropy import Reader, Writer
 from channel_sim.randomness import SharedRandomness
 
@@ -34,6 +38,12 @@ class Uniform(NamedTuple):
         low, high = np.maximum(low, self.center - half), np.minimum(high, self.center + half)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(np.maximum(high - low, 0) / self.width))
+
+    def contains(self, other: "Uniform") -> np.ndarray:
+        """Whether the intervals of `other` lie inside these, up to rounding of their ends."""
+        distance = np.abs(np.subtract(other.center, self.center))
+        rounding = np.multiply(self.width, 1e-12) + np.abs(self.center) * 2.0**-50
+        return np.asarray(distance <= np.subtract(self.width, other.width) / 2 + rounding)
 
 
 class Logistic(NamedTuple):
@@ -114,6 +124,11 @@ class Channel(Protocol):
 
         Returns:
           The sample, the same that `decode` will return.
+
+        Raises:
+          TypeError: a distribution, or a number, is of a kind that the channel does not know.
+          ValueError: a parameter is not finite, a scale not positive, a shape another one (channel_sim.checks), or
+            the channel cannot send the target.
         """
         ...
 
@@ -121,7 +136,10 @@ class Channel(Protocol):
         """Receives the sample.
 
         Raises:
+          TypeError: as `encode`.
+          ValueError: as `encode`, for the reference.
           EOFError: the message is too short to determine all of it.
+          OverflowError: no message says this; it must be damaged.
         """
         ...
 
@@ -138,6 +156,10 @@ def encode(channel: Channel, target, reference, *, seed: int) -> tuple[bytes, np
     Returns:
       The message, and the sample that `decode` will return.
 
+    Raises:
+      TypeError: `seed` is not an integer, or as `Channel.encode`.
+      ValueError: `seed` is outside [0, 2^32), or as `Channel.encode`.
+
     Examples:
       >>> import numpy as np
       >>> import channel_sim as cs
@@ -147,8 +169,9 @@ def encode(channel: Channel, target, reference, *, seed: int) -> tuple[bytes, np
       >>> bool(np.abs(sample - x).max() <= 0.25)
       True
     """
+    shared = _start(channel, seed)
     writer = Writer()
-    sample = channel.encode(writer, target, reference, SharedRandomness(seed))
+    sample = channel.encode(writer, target, reference, shared)
     return writer.getvalue(), sample
 
 
@@ -156,7 +179,10 @@ def decode(channel: Channel, data: bytes, reference, *, seed: int) -> np.ndarray
     """Receives the sample that `encode` sent with the same channel, reference and seed.
 
     Raises:
+      TypeError: `data` is not bytes, `seed` is not an integer, or as `Channel.decode`.
+      ValueError: `seed` is outside [0, 2^32), or as `Channel.decode`.
       EOFError: `data` is too short to determine all of it.
+      OverflowError: no message says this; it must be damaged.
 
     Examples:
       >>> import numpy as np
@@ -167,7 +193,16 @@ def decode(channel: Channel, data: bytes, reference, *, seed: int) -> np.ndarray
       >>> bool((cs.decode(cs.GreedyRejection(), data, reference, seed=1) == sample).all())
       True
     """
-    return channel.decode(Reader(data), reference, SharedRandomness(seed))
+    shared = _start(channel, seed)
+    return channel.decode(Reader(data), reference, shared)
+
+
+def _start(channel: Channel, seed: int) -> SharedRandomness:
+    """The common randomness of a call."""
+    if isinstance(channel, type) or not (hasattr(channel, "encode") and hasattr(channel, "decode")):
+        given = f"the class {channel.__name__}" if isinstance(channel, type) else type(channel).__name__
+        raise TypeError(f"channel must be a channel such as GaussianChannel(), got {given}")
+    return SharedRandomness(checks.integer("seed", seed, 0, 2**32 - 1))
 
 
 def kl_bits(target, reference) -> np.ndarray:
@@ -175,13 +210,14 @@ def kl_bits(target, reference) -> np.ndarray:
 
     Args:
       target: `Gaussian`, `Uniform` or `Categorical`.
-      reference: of the same kind.
+      reference: of the same kind, with a shape that broadcasts with the target's.
 
     Returns:
       float64; infinite where the target has mass and the reference has none.
 
     Raises:
       TypeError: the two are not of one kind, or of another one.
+      ValueError: parameters are not finite, scales not positive, rows no probabilities, or shapes do not broadcast.
 
     Examples:
       >>> import numpy as np
@@ -189,16 +225,21 @@ def kl_bits(target, reference) -> np.ndarray:
       >>> float(cs.kl_bits(cs.Uniform(0.0, 1.0), cs.Uniform(0.0, 8.0)))
       3.0
     """
+    if type(target) is not type(reference) or type(target) not in (Gaussian, Uniform, Categorical):
+        kinds = f"{type(target).__name__} and {type(reference).__name__}"
+        raise TypeError(f"the divergence is known between two Gaussian, Uniform or Categorical, not between {kinds}")
+    target, reference = _double("target", target), _double("reference", reference)
+    checks.broadcast(target, reference)
     match target, reference:
         case Gaussian(), Gaussian():
             ratio = (target.std / reference.std) ** 2
             shift = ((target.mean - reference.mean) / reference.std) ** 2
             return np.asarray(0.5 * (ratio + shift - 1 - np.log(ratio)) / np.log(2))
         case Uniform(), Uniform():
-            distance = np.abs(np.subtract(target.center, reference.center))
-            inside = distance <= (reference.width - target.width) / 2 + 1e-12 * reference.width
-            return np.where(inside, np.log2(reference.width / target.width), np.inf)
-        case Categorical(), Categorical():
-            return np.asarray(rel_entr(target.probabilities, reference.probabilities).sum(-1) / np.log(2))
-    kinds = f"{type(target).__name__} and {type(reference).__name__}"
-    raise TypeError(f"the divergence is known between two Gaussian, Uniform or Categorical, not between {kinds}")
+            return np.where(reference.contains(target), np.log2(reference.width / target.width), np.inf)
+    return np.asarray(rel_entr(target.probabilities, reference.probabilities).sum(-1) / np.log(2))
+
+
+def _double(name: str, value) -> Any:
+    """A distribution, checked, in double precision."""
+    return type(value)._make(np.asarray(part, np.float64) for part in checks.distribution(name, value, type(value)))

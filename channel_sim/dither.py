@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from channel_sim import checks
 from channel_sim.channel import Gaussian, Logistic, Uniform
 from channel_sim.entropy import Reader, Sampler, Writer
 from channel_sim.randomness import SharedRandomness
@@ -44,6 +45,10 @@ __all__ = ["DitheredQuantization", "NestedDitheredQuantization"]
 
 _TICKS_LOG2 = 20
 _PLAIN_UNIT = 1 << _TICKS_LOG2
+_MOST_LEVELS = 42
+"""Widths of up to 2^61 ticks."""
+_WIDEST = 2.0**48
+"""Standard deviation of a Gaussian reference, in widths: beyond, log Phi does not tell the ends of a cell apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +57,15 @@ class NestedDitheredQuantization:
 
     Attributes:
       width: the last width w > 0.
-      levels: how many widths, w 2^(levels - 1) down to w.
+      levels: how many widths, w 2^(levels - 1) down to w; at most 42.
       shift_amplitude: the shift is uniform on +-shift_amplitude / 2, in units of w; below 1 the channel is not exact.
       last_split: whether the last partition is made regular, as exactness needs; without it the sample is the
         midpoint of a dead-zone cell.
       regular: whether the partitions of all levels are regular lattices: the last split then comes first.
+
+    Raises:
+      TypeError: a field is of another kind.
+      ValueError: the width is not positive and finite, `levels` not from 1 to 42, or the amplitude not from 0 to 1.
     """
 
     width: float
@@ -64,6 +73,13 @@ class NestedDitheredQuantization:
     shift_amplitude: float = 1.0
     last_split: bool = True
     regular: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "width", checks.number("width", self.width))
+        object.__setattr__(self, "levels", checks.integer("levels", self.levels, 1, _MOST_LEVELS))
+        checks.number("shift_amplitude", self.shift_amplitude, 0.0, 1.0)
+        checks.flag("last_split", self.last_split)
+        checks.flag("regular", self.regular)
 
     def _split_after(self) -> int:
         """The level after which zero cells are cut at 0, or -1."""
@@ -97,10 +113,13 @@ class NestedDitheredQuantization:
 
         Returns:
           float64 (n,).
+
+        Raises:
+          TypeError: the target is not `Uniform`, or the reference neither `Logistic` nor `Gaussian`.
+          ValueError: the target's width is not the channel's, a parameter is none (channel_sim.checks), or a center
+            or location is 2^40 widths from 0.
         """
-        if target.width != self.width:
-            raise ValueError(f"this channel adds noise of width {self.width}, the target has {target.width}")
-        center = np.asarray(target.center, np.float64)
+        center, reference = _checked(self.width, target, reference, shared)
         shift = self._shift(len(center), shared)
         y = np.floor(center * (2**_TICKS_LOG2 / self.width)).astype(np.int64) - shift
         psi, cells = self._reference(reference, shift), whole_line(len(center))
@@ -112,7 +131,8 @@ class NestedDitheredQuantization:
 
     def decode(self, reader: Reader, reference: Logistic | Gaussian, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`; the parameters of `reference` give the number of coordinates."""
-        count = len(np.broadcast_to(reference[0], np.broadcast_shapes(*(np.shape(part) for part in reference))))
+        reference = _checked_reference(self.width, reference, shared)
+        count = checks.coordinates(reference=reference)
         shift = self._shift(count, shared)
         psi, cells, complete = self._reference(reference, shift), whole_line(count), True
         for level, unit in enumerate(self._units()):
@@ -129,19 +149,25 @@ class DitheredQuantization:
     """Plain dithered quantization (Eq. 1): the channel X -> X + U(-width/2, width/2), exactly.
 
     The lattice does not depend on the reference; the walk to a cell begins at the one that holds psi's location.
+
+    Raises:
+      TypeError: the width is not a number.
+      ValueError: it is not positive and finite.
     """
 
     width: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "width", checks.number("width", self.width))
 
     def encode(
         self, writer: Writer, target: Uniform, reference: Logistic | Gaussian, shared: SharedRandomness
     ) -> np.ndarray:
         """As `NestedDitheredQuantization.encode`."""
-        if target.width != self.width:
-            raise ValueError(f"this channel adds noise of width {self.width}, the target has {target.width}")
-        center = np.asarray(target.center, np.float64)
+        center, reference = _checked(self.width, target, reference, shared)
         start, shift, psi = self._around(reference, len(center), shared)
         y = np.floor(center * (_PLAIN_UNIT / self.width)).astype(np.int64) - shift - start * _PLAIN_UNIT
+        checks.within("target.center", center, y, "widths from the reference")
         cells = send_refinement(writer, psi, whole_line(len(center)), _PLAIN_UNIT, y)
         return self._sample(send_last_split(writer, psi, cells, y), start, shift)
 
@@ -156,7 +182,8 @@ class DitheredQuantization:
         self, reader: Reader | Sampler, reference: Logistic | Gaussian, shared: SharedRandomness
     ) -> tuple[np.ndarray | None, tuple[np.ndarray, np.ndarray]]:
         """What a message that may be cut determines: the sample or None, and the ends of intervals that X lies in."""
-        count = len(np.broadcast_to(reference[0], np.broadcast_shapes(*(np.shape(part) for part in reference))))
+        reference = _checked_reference(self.width, reference, shared)
+        count = checks.coordinates(reference=reference)
         start, shift, psi = self._around(reference, count, shared)
         cells, complete = receive_refinement(reader, psi, whole_line(count), _PLAIN_UNIT)
         if complete:
@@ -177,3 +204,28 @@ class DitheredQuantization:
 
     def _sample(self, cells: Interval, start: np.ndarray, shift: np.ndarray) -> np.ndarray:
         return (cells.doubled_midpoint / 2 + shift + start * _PLAIN_UNIT) * (self.width / _PLAIN_UNIT)
+
+
+def _checked_reference(width: float, reference: Logistic | Gaussian, shared: SharedRandomness) -> Logistic | Gaussian:
+    """What both sides refuse."""
+    checks.source(shared)
+    reference = checks.distribution("reference", reference, Logistic, Gaussian)
+    place, scale = reference
+    field = f"reference.{reference._fields[0]}"
+    checks.within(field, place, np.asarray(place, np.float64) * (_PLAIN_UNIT / width), "widths from 0")
+    if isinstance(reference, Gaussian) and np.size(scale) and np.max(scale) > _WIDEST * width:
+        raise ValueError(f"reference.std must be at most 2^48 widths, {_WIDEST * width:.6g}, got {np.max(scale):.6g}")
+    return reference
+
+
+def _checked(
+    width: float, target: Uniform, reference: Logistic | Gaussian, shared: SharedRandomness
+) -> tuple[np.ndarray, Logistic | Gaussian]:
+    """What the sender refuses; the centers (n,) and the reference."""
+    reference = _checked_reference(width, reference, shared)
+    target = checks.distribution("target", target, Uniform)
+    if (np.asarray(target.width) != width).any():
+        raise ValueError(f"this channel adds noise of width {width}, target.width is {checks.told(target.width)}")
+    center = checks.spread(target.center, (checks.coordinates(target=target, reference=reference),))
+    checks.within("target.center", target.center, center * (_PLAIN_UNIT / width), "widths from 0")
+    return center, reference

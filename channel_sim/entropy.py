@@ -25,6 +25,8 @@ from functools import cached_property
 import constriction
 import numpy as np
 
+from channel_sim import checks
+
 __all__ = [
     "PRECISION",
     "ProbabilityTable",
@@ -46,16 +48,25 @@ def quantize_probabilities(probabilities: np.ndarray, bits: int = PRECISION) -> 
 
     Args:
       probabilities: (..., K) floats, non-negative with a positive sum.
-      bits: logarithm of the sum.
+      bits: logarithm of the sum, at most 52.
 
     Returns:
       int64 (..., K); what rounding leaves over goes to the largest.
+
+    Raises:
+      TypeError: the probabilities are not real numbers.
+      ValueError: they are negative, not finite or all zero in a row, or more than 2^bits.
     """
-    p = np.asarray(probabilities, np.float64)
-    if not (np.isfinite(p).all() and (p >= 0).all() and (p.sum(-1) > 0).all()):
+    p = np.asarray(checks.array("probabilities", probabilities), np.float64)
+    checks.integer("bits", bits, 1, 52)
+    symbols = p.shape[-1] if p.ndim else 0
+    if not 1 <= symbols <= 2**bits:
+        raise ValueError(f"probabilities must be 1 to 2^{bits} in a row, got the shape {p.shape}")
+    with np.errstate(over="ignore"):
+        total = p.sum(-1, keepdims=True)
+    if p.size and not (np.minimum.reduce(p, axis=None) >= 0 and (total > 0).all() and (total < np.inf).all()):
         raise ValueError("probabilities must be finite, non-negative and not all zero")
-    symbols = p.shape[-1]
-    frequencies = 1 + np.floor(p / p.sum(-1, keepdims=True) * (2**bits - symbols)).astype(np.int64)
+    frequencies = 1 + np.floor(p / total * (2**bits - symbols)).astype(np.int64)
     largest = p.argmax(-1)[..., None]
     rest = 2**bits - frequencies.sum(-1, keepdims=True)
     np.put_along_axis(frequencies, largest, np.take_along_axis(frequencies, largest, -1) + rest, -1)
@@ -70,8 +81,17 @@ class ProbabilityTable:
     """
 
     def __init__(self, frequencies: np.ndarray):
-        self.frequencies = np.asarray(frequencies, np.int64)
-        if self.frequencies.ndim != 2 or self.frequencies.min() < 1:
+        """Takes the rows.
+
+        Raises:
+          TypeError: they are not integers.
+          ValueError: they are no matrix, an entry is below 1 or a row does not sum to 2^24.
+        """
+        frequencies = np.asarray(frequencies)
+        if frequencies.dtype.kind not in "iu":
+            raise TypeError(f"frequencies must be integers, got {frequencies.dtype}")
+        self.frequencies = frequencies.astype(np.int64, copy=False)
+        if self.frequencies.ndim != 2 or self.frequencies.min(initial=1) < 1:
             raise ValueError("frequencies must be a matrix of integers >= 1")
         if (self.frequencies.sum(1) != 2**PRECISION).any():
             raise ValueError(f"every row of frequencies must sum to 2^{PRECISION}")
@@ -102,9 +122,19 @@ class Writer:
         self.ideal_bits = 0.0
 
     def encode(self, table: ProbabilityTable, rows: np.ndarray, symbols: np.ndarray) -> None:
-        """Codes symbol i with row rows[i] of the table; both are integer arrays of one length."""
+        """Codes symbol i with row rows[i] of the table; both are integer arrays of one length.
+
+        Raises:
+          ValueError: a symbol is not in the table; what has been coded is of no use any more.
+        """
         if len(symbols):
-            self._encoder.encode(np.asarray(symbols, np.int32), _MODEL, table.weights(rows))
+            try:
+                self._encoder.encode(np.asarray(symbols, np.int32), _MODEL, table.weights(rows))
+            except KeyError:
+                last = table.frequencies.shape[1] - 1
+                raise ValueError(
+                    f"symbols must be in [0, {last}], got {np.min(symbols)} to {np.max(symbols)}"
+                ) from None
             self.ideal_bits += float(table.bits[rows, symbols].sum())
 
     @property
@@ -132,7 +162,13 @@ class Reader:
         self.feed(data)
 
     def feed(self, data: bytes) -> None:
-        """Replaces the data by a longer prefix of the same code word."""
+        """Replaces the data by a longer prefix of the same code word.
+
+        Raises:
+          TypeError: `data` is not bytes.
+        """
+        checks.instance("data", data, bytes, bytearray, memoryview)
+        data = bytes(data)
         self._available_bits = 8 * len(data)
         size = 4 * (-(-len(data) // 4) + 64)
         self._low, self._high = (

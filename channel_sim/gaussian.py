@@ -46,10 +46,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from channel_sim import bounds
+from channel_sim import bounds, checks
 from channel_sim.channel import Gaussian
 from channel_sim.entropy import ProbabilityTable, Reader, Writer
 from channel_sim.index_code import (
+    KL_CLASSES,
     class_of,
     expected_bits,
     index_table,
@@ -77,6 +78,8 @@ _GROUP, _BATCH = 2**23, 2**22
 """Numbers drawn, and scores computed, at a time."""
 _AHEAD = 9.0
 """Bits sent ahead: class of divergence and choice of algorithm."""
+_MOST_BITS = kl_of(KL_CLASSES - 1) * 2 ** (1 / 16)
+"""The divergence beyond which the last class is not the nearest one."""
 
 
 class Cost(NamedTuple):
@@ -101,6 +104,10 @@ class GaussianChannel:
         chunks vary by a share of sqrt(2 / n) around their mean, 9 % for the smallest.
       candidates_log2: log2 K >= 9. Work is K times the number of coordinates.
       method: "poisson" (chunks), "layered", or None for the one with fewer expected bits.
+
+    Raises:
+      TypeError: a field is of another kind.
+      ValueError: `chunk_bits` is not positive and finite, `candidates_log2` out of range, or the method unknown.
     """
 
     chunk_bits: float = 8.0
@@ -108,11 +115,15 @@ class GaussianChannel:
     method: Literal["poisson", "layered"] | None = None
 
     def __post_init__(self):
-        if not (self.chunk_bits > 0 and _ROWS_LOG2 <= self.candidates_log2 <= 48):
+        object.__setattr__(self, "chunk_bits", checks.number("chunk_bits", self.chunk_bits))
+        candidates_log2 = checks.integer("candidates_log2", self.candidates_log2, -(2**62), 2**62)
+        if not _ROWS_LOG2 <= candidates_log2 <= 48:
             raise ValueError(
-                f"chunk_bits must be positive and candidates_log2 from {_ROWS_LOG2} to 48, got {self.chunk_bits} and "
-                f"{self.candidates_log2}; the work grows with 2^candidates_log2 (19 takes a second per 500 bits)"
+                f"there must be 2^candidates_log2 candidates, candidates_log2 from {_ROWS_LOG2} to 48, got "
+                f"{candidates_log2}; the work grows with their number (2^19 take a second per 500 bits)"
             )
+        checks.one_of("method", self.method, ("poisson", "layered", None))
+        object.__setattr__(self, "candidates_log2", candidates_log2)
 
     @property
     def truncation_error(self) -> float:
@@ -120,8 +131,13 @@ class GaussianChannel:
         return bounds.truncation_error(self.chunk_bits, 2.0**self.candidates_log2)
 
     def cost(self, kl_bits: float, dimension: int) -> Cost:
-        """What a target of so many bits and coordinates costs."""
-        return self._cost(class_of(kl_bits), dimension)
+        """What a target of so many bits and coordinates costs.
+
+        Raises:
+          TypeError: one of the two is not a number, or the dimension not an integer.
+          ValueError: one of them is negative or not finite.
+        """
+        return self._cost(class_of(kl_bits), checks.integer("dimension", dimension, 0, 2**48))
 
     def encode(self, writer: Writer, target: Gaussian, reference: Gaussian, shared: SharedRandomness) -> np.ndarray:
         """Sends a sample of `target`.
@@ -136,19 +152,29 @@ class GaussianChannel:
           float64 (d,).
 
         Raises:
-          ValueError: the standard deviations differ or vary.
+          TypeError: target or reference is not `Gaussian`.
+          ValueError: the standard deviations differ or vary, the shapes differ, a parameter is none
+            (channel_sim.checks), or the divergence of chunks is beyond 2^19.8 bits.
         """
-        mean, std = _parameters(reference)
+        mean, std = _parameters(reference, shared)
+        target = checks.distribution("target", target, Gaussian)
         if np.shape(target.std) != () or float(target.std) != std:
             raise ValueError(
-                f"target and reference must have one common scalar std; got {target.std} and {std}. For others see "
-                "LayeredQuantization, PoissonFunctionalRepresentation and GreedyRejection"
+                f"target.std and reference.std must be one common scalar std, got {checks.told(target.std)} and {std}; "
+                "for others see LayeredQuantization, PoissonFunctionalRepresentation and GreedyRejection"
             )
-        mean_q = np.asarray(target.mean, np.float64)
+        checks.same_shape("target", target, mean.shape)
+        mean_q = checks.spread(target.mean, mean.shape)
         delta = (mean_q - mean) / std
-        kl_class = class_of(float(delta @ delta) / (2 * np.log(2)))
-        send_class(writer, kl_class)
+        kl_bits = float(delta @ delta) / (2 * np.log(2))
+        kl_class = class_of(kl_bits)
         use_layers = self._cost(kl_class, len(delta)).layered
+        if not use_layers and kl_bits > _MOST_BITS:
+            raise ValueError(
+                f"target.mean must be at most {_MOST_BITS:.6g} bits from reference.mean to be sent in chunks, got "
+                f"{kl_bits:.6g}; see method='layered'"
+            )
+        send_class(writer, kl_class)
         send_flag(writer, use_layers)
         if use_layers:
             channel, psi = _layered(kl_class, mean, std)
@@ -161,7 +187,7 @@ class GaussianChannel:
 
     def decode(self, reader: Reader, reference: Gaussian, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`."""
-        mean, std = _parameters(reference)
+        mean, std = _parameters(reference, shared)
         kl_class = receive_class(reader)
         if receive_flag(reader):
             channel, psi = _layered(kl_class, mean, std)
@@ -201,9 +227,12 @@ class _Plan(NamedTuple):
         return max(1, self.chunks) * self.width
 
 
-def _parameters(reference: Gaussian) -> tuple[np.ndarray, float]:
+def _parameters(reference: Gaussian, shared: SharedRandomness) -> tuple[np.ndarray, float]:
+    """Mean and standard deviation, or what both sides refuse."""
+    checks.source(shared)
+    reference = checks.distribution("reference", reference, Gaussian)
     mean = np.asarray(reference.mean, np.float64)
-    if np.ndim(reference.std) or not reference.std > 0 or mean.ndim != 1:
+    if np.ndim(reference.std) or mean.ndim != 1:
         raise ValueError(
             "the reference must have a mean (d,) and one positive std, got shapes "
             f"{mean.shape} and {np.shape(reference.std)}"
@@ -213,14 +242,14 @@ def _parameters(reference: Gaussian) -> tuple[np.ndarray, float]:
 
 def _layered(kl_class: int, mean: np.ndarray, std: float) -> tuple[LayeredQuantization, Gaussian]:
     """The other channel, and its reference by Eq. 3."""
-    tau = std * np.sqrt(2 * np.log(2) * kl_of(max(kl_class, 1)) / len(mean))
+    tau = std * np.sqrt(2 * np.log(2) * kl_of(max(kl_class, 1)) / max(1, len(mean)))
     return LayeredQuantization(noise=Gaussian(0.0, std)), Gaussian(mean, np.full(len(mean), tau))
 
 
 @lru_cache(1024)
 def _layered_bits(kl_class: int, dimension: int) -> float:
     """Expected bits per coordinate."""
-    return bounds.layered_bits(np.sqrt(2 * np.log(2) * kl_of(max(kl_class, 1)) / dimension))
+    return bounds.layered_bits(float(np.sqrt(2 * np.log(2) * kl_of(max(kl_class, 1)) / max(1, dimension))))
 
 
 def _sign_rows(plan: _Plan, shared: SharedRandomness, rows: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import log_ndtr, ndtr, zeta
 
+from channel_sim import checks
 from channel_sim.entropy import PRECISION, ProbabilityTable, Reader, Writer, quantize_probabilities
 
 __all__ = [
@@ -66,14 +67,26 @@ _LARGEST_LOG2 = 62
 
 
 def class_of(kl_bits: float) -> int:
-    """The nearest class of a divergence in bits; 0 alone has class 0, what lies beyond the classes the last."""
+    """The nearest class of a divergence in bits; 0 alone has class 0, what lies beyond the classes the last.
+
+    Raises:
+      TypeError: the divergence is not a number.
+      ValueError: it is negative, infinite or none.
+    """
+    checks.number("kl_bits", kl_bits, 0.0, float(np.finfo(np.float64).max))
     if kl_bits == 0:
         return 0
     return int(np.clip(round(_ZERO + _PER_OCTAVE * np.log2(kl_bits)), 1, KL_CLASSES - 1))
 
 
 def kl_of(kl_class: int) -> float:
-    """The divergence of a class, in bits."""
+    """The divergence of a class, in bits.
+
+    Raises:
+      TypeError: the class is not an integer.
+      ValueError: it is not from 0 to 255.
+    """
+    checks.integer("kl_class", kl_class, 0, KL_CLASSES - 1)
     return 2.0 ** ((kl_class - _ZERO) / _PER_OCTAVE) if kl_class else 0.0
 
 
@@ -90,7 +103,15 @@ def gaussian_tail(kl_bits: float, n: np.ndarray) -> np.ndarray:
     Args:
       kl_bits: C.
       n: >= 0, any shape.
+
+    Raises:
+      TypeError: one of the two are not real numbers.
+      ValueError: they are negative or not finite.
     """
+    checks.number("kl_bits", kl_bits, 0.0)
+    n = checks.array("n", n)
+    if not (n >= 0).all():
+        raise ValueError(f"n must be 0 or more, got {np.min(n)}")
     m = np.sqrt(2 * np.log(2) * kl_bits)
     step = np.linspace(-9.0, 9.0, 1001)  # the trapezoidal rule converges exponentially here
     z = m + step

@@ -32,6 +32,7 @@ from functools import cache
 
 import numpy as np
 
+from channel_sim import checks
 from channel_sim.channel import Gaussian, Logistic
 from channel_sim.entropy import Reader, Writer
 from channel_sim.quantile import TICKS, QuantileTable, normals
@@ -75,9 +76,20 @@ class LayeredQuantization:
 
     Attributes:
       noise: `Gaussian(0, s)` or `Logistic(0, s)` with a scalar s > 0.
+
+    Raises:
+      TypeError: the noise is of another kind.
+      ValueError: it is not around 0, or s is no positive number.
     """
 
     noise: Gaussian | Logistic
+
+    def __post_init__(self):
+        checks.instance("noise", self.noise, Gaussian, Logistic)
+        place, scale = self.noise._fields
+        if checks.number(f"noise.{place}", self.noise[0], -checks.LARGEST) != 0:
+            raise ValueError(f"noise.{place} must be 0, noise is added around x, got {self.noise[0]}")
+        checks.number(f"noise.{scale}", self.noise[1])
 
     def encode(
         self, writer: Writer, target: Gaussian | Logistic, reference: Gaussian | Logistic, shared: SharedRandomness
@@ -92,14 +104,25 @@ class LayeredQuantization:
 
         Returns:
           float64 (n,).
+
+        Raises:
+          TypeError: the target is of another kind than the noise, or the reference neither `Gaussian` nor `Logistic`.
+          ValueError: the target's scale is not the noise's, a parameter is none (channel_sim.checks), or a location
+            is too many widths of layers from 0.
         """
-        if type(target) is not type(self.noise) or (np.asarray(target[1]) != self.noise[1]).any():
+        checks.source(shared)
+        reference = checks.distribution("reference", reference, Gaussian, Logistic)
+        target = checks.distribution("target", target, type(self.noise))
+        scale = target._fields[1]
+        if (np.asarray(target[1]) != self.noise[1]).any():
             raise ValueError(
-                f"this channel adds the noise {self.noise}, the target is {type(target).__name__} around x"
+                f"this channel adds noise of {scale} {self.noise[1]}, target.{scale} is {checks.told(target[1])}"
             )
-        center = np.asarray(target[0], np.float64)
+        center = checks.spread(target[0], (checks.coordinates(target=target, reference=reference),))
         width, shift = self._widths(len(center), shared), _shift(len(center), shared)
-        y = np.floor(center / width * _UNIT).astype(np.int64) - shift
+        ticks = center / width * _UNIT
+        checks.within(f"target.{target._fields[0]}", center, ticks, "widths of its layer from 0")
+        y = np.floor(ticks).astype(np.int64) - shift
         psi = _reference(reference, width, shift)
         cells = whole_line(len(center))
         for unit in _units(psi):
@@ -108,7 +131,9 @@ class LayeredQuantization:
 
     def decode(self, reader: Reader, reference: Gaussian | Logistic, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`; the parameters of `reference` give the number of coordinates."""
-        count = len(np.broadcast_to(reference[0], np.broadcast_shapes(*(np.shape(part) for part in reference))))
+        checks.source(shared)
+        reference = checks.distribution("reference", reference, Gaussian, Logistic)
+        count = checks.coordinates(reference=reference)
         width, shift = self._widths(count, shared), _shift(count, shared)
         psi = _reference(reference, width, shift)
         cells, complete = whole_line(count), True
@@ -150,7 +175,9 @@ def _sample(cells: Interval, shift: np.ndarray, width: np.ndarray) -> np.ndarray
 
 def _reference(density: Gaussian | Logistic, width: np.ndarray, shift: np.ndarray) -> TableReference:
     """psi of X / W in ticks."""
-    location = np.rint(density[0] / width * _UNIT).astype(np.int64) - shift
+    ticks = density[0] / width * _UNIT
+    checks.within(f"reference.{density._fields[0]}", density[0], ticks, "widths of its layer from 0")
+    location = np.rint(ticks).astype(np.int64) - shift
     mantissa, exponent = np.frexp(density[1] / width)
     scale_class = 8 * (exponent.astype(np.int64) - 1 + _TICKS_LOG2) + np.searchsorted(_EDGES, mantissa, "right")
     return TableReference(

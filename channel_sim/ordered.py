@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from channel_sim import checks
 from channel_sim.candidates import Blocks
 from channel_sim.entropy import Reader, Writer
 from channel_sim.index_code import receive_searched, send_searched
@@ -31,10 +32,17 @@ class OrderedRandomCoding:
     """Eq. 1, for targets and references of one kind: `Categorical`, `Gaussian` or `Uniform` (see `Blocks`).
 
     Attributes:
-      candidates_log2: log2 K.
+      candidates_log2: log2 K, from 0 to 32.
+
+    Raises:
+      TypeError: it is not an integer.
+      ValueError: it is out of range.
     """
 
     candidates_log2: int
+
+    def __post_init__(self):
+        object.__setattr__(self, "candidates_log2", checks.integer("candidates_log2", self.candidates_log2, 0, 32))
 
     def encode(self, writer: Writer, target, reference, shared: SharedRandomness) -> np.ndarray:
         """Sends a sample that is nearly one of `target`, one per block.
@@ -47,14 +55,22 @@ class OrderedRandomCoding:
 
         Returns:
           int64 (blocks,) for `Categorical`, otherwise float64 of the reference's shape.
+
+        Raises:
+          TypeError: target and reference are not of one kind.
+          ValueError: the shapes differ, a parameter is none (channel_sim.checks), or the target has mass where the
+            reference has none.
         """
+        checks.source(shared)
         blocks = Blocks(reference)
+        target = blocks.target(target)
         index = self._race(blocks, target, shared)
         send_searched(writer, index)
         return blocks.draw(shared, np.arange(blocks.count), index)
 
     def decode(self, reader: Reader, reference, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`."""
+        checks.source(shared)
         blocks = Blocks(reference)
         index = receive_searched(reader, blocks.count)
         return blocks.draw(shared, np.arange(blocks.count), index)

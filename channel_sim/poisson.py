@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from channel_sim import checks
 from channel_sim.candidates import Blocks
 from channel_sim.entropy import Reader, Writer
 from channel_sim.index_code import receive_searched, send_searched
@@ -30,7 +31,7 @@ from channel_sim.randomness import SharedRandomness
 __all__ = ["PoissonFunctionalRepresentation"]
 
 _LARGEST_BATCH = 2**20
-_MOST_LOG = 32 * np.log(2)
+_MOST_LOG, _MOST_LOG_OF_ONE = 32 * np.log(2), 24.5 * np.log(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,19 @@ class PoissonFunctionalRepresentation:
     """Eq. 1, for targets and references of one kind: `Categorical`, `Gaussian` or `Uniform` (see `Blocks`).
 
     Attributes:
-      budget: the largest number K of candidates per block, or None for the exact search, which needs a bounded ratio.
+      budget: the largest number K of candidates per block, from 1 on, or None for the exact search, which needs a
+        bounded ratio.
+
+    Raises:
+      TypeError: the budget is not an integer.
+      ValueError: it is below 1 or above 2^62 - 1.
     """
 
     budget: int | None = None
+
+    def __post_init__(self):
+        if self.budget is not None:
+            object.__setattr__(self, "budget", checks.integer("budget", self.budget, 1, 2**62 - 1))
 
     def encode(self, writer: Writer, target, reference, shared: SharedRandomness) -> np.ndarray:
         """Sends a sample of `target`, one per block.
@@ -56,27 +66,38 @@ class PoissonFunctionalRepresentation:
           int64 (blocks,) for `Categorical`, otherwise float64 of the reference's shape.
 
         Raises:
-          ValueError: the ratio has no bound below 2^32 and there is no budget.
+          TypeError: target and reference are not of one kind.
+          ValueError: the ratio has no bound below 2^32 and there is no budget, the shapes differ, a parameter is none
+            (channel_sim.checks), or the target has mass where the reference has none.
         """
+        checks.source(shared)
         blocks = Blocks(reference)
+        target = blocks.target(target)
         index = self._search(blocks, target, shared)
         send_searched(writer, index)
         return blocks.draw(shared, np.arange(blocks.count), index)
 
     def decode(self, reader: Reader, reference, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`."""
+        checks.source(shared)
         blocks = Blocks(reference)
         index = receive_searched(reader, blocks.count)
         return blocks.draw(shared, np.arange(blocks.count), index)
 
     def _search(self, blocks: Blocks, target, shared: SharedRandomness) -> np.ndarray:
         """N of Eq. 1 for every block, int64."""
-        bound = blocks.log_ratio_bound(target)
+        coordinates = blocks.log_ratio_bound(target)
+        bound = coordinates.sum(-1) if coordinates.ndim == 2 else coordinates
         if self.budget is None and not (bound < _MOST_LOG).all():
             raise ValueError(
                 f"the exact search takes max dQ/dP candidates, up to 2^{bound.max() / np.log(2):.1f} here, and is "
                 "refused above 2^32: give a budget, or use GaussianChannel (equal variances) or GreedyRejection (one "
                 "dimension)"
+            )
+        if self.budget is None and not (coordinates < _MOST_LOG_OF_ONE).all():
+            raise ValueError(
+                "candidates have 32 random bits a coordinate, and the exact search needs max dQ/dP of 2^24 at most in "
+                f"each, got 2^{coordinates.max() / np.log(2):.1f}: give a budget, or use GreedyRejection"
             )
         private, budget = shared.private(), self.budget or 2**62
         best, index = np.full(blocks.count, np.inf), np.ones(blocks.count, np.int64)

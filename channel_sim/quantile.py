@@ -100,7 +100,12 @@ def normal_ticks(words: np.ndarray) -> np.ndarray:
 
     Returns:
       int32 of that shape; |x| <= 6.5 units.
+
+    Raises:
+      TypeError: the words are not uint32.
     """
+    if words.dtype != np.uint32:
+        raise TypeError(f"words must be uint32, got {words.dtype}")
     table, flat = normal_table(), words.reshape(-1)
     result = np.empty(flat.shape, np.int32)
     for begin in range(0, len(flat), _CHUNK):  # in pieces that stay in the cache

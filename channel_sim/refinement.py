@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from channel_sim import checks
 from channel_sim.channel import Gaussian, Logistic
 from channel_sim.entropy import ProbabilityTable, Reader, Sampler, Writer, quantize_probabilities
 from channel_sim.split_tables import SplitTables
@@ -62,7 +63,13 @@ class Interval(NamedTuple):
 
 
 def whole_line(count: int) -> Interval:
-    """The state before anything was sent."""
+    """The state before anything was sent.
+
+    Raises:
+      TypeError: `count` is not an integer.
+      ValueError: it is negative.
+    """
+    count = checks.integer("count", count, 0, 2**62)
     return Interval(np.zeros(count, np.int8), np.zeros(count, np.int64), np.full(count, OPEN))
 
 
@@ -136,7 +143,7 @@ class DensityReference:
         return self._split(index, [middle - unit, middle, middle + unit], sign)
 
     def _split(self, index, ends, sign=1):
-        center, scale = (np.broadcast_to(part, self.shift.shape)[index] for part in self.density)
+        center, scale = (checks.spread(part, self.shift.shape)[index] for part in self.density)
         psi = type(self.density)(center - self.shift[index], scale)
         points = [sign * end * self.tick for end in ends]
         masses = [psi.log_mass(np.minimum(a, b), np.maximum(a, b)) for a, b in zip(points, points[1:], strict=False)]
@@ -196,6 +203,16 @@ def _refine(exchange: Callable, reference: Reference, cells: Interval, unit: int
     return Interval(sign, low, high), True
 
 
+def _check_unit(unit: int) -> None:
+    if checks.integer("unit", unit, 1, 2**61) & (unit - 1):
+        raise ValueError(f"unit must be a power of two, got {unit}")
+
+
+def _check_source(y: np.ndarray) -> None:
+    if y.dtype.kind != "i" or y.ndim != 1:
+        raise TypeError(f"y must be a vector of signed integers, in ticks, got the shape {y.shape} of {y.dtype}")
+
+
 def _children(table: ProbabilityTable, value: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """Symbols of the children that values lie in (`_refine`)."""
     if table.frequencies.shape[1] == 3:
@@ -215,18 +232,29 @@ def send_refinement(writer: Writer, reference: Reference, cells: Interval, unit:
 
     Returns:
       The new cells.
+
+    Raises:
+      TypeError: `unit` or `y` are not integers.
+      ValueError: `unit` is no power of two, or a y is 2^60 ticks from 0.
     """
+    _check_unit(unit)
+    _check_source(y)
 
     def exchange(table, rows, index, cut):
         symbols = _children(table, y[index], cut)
         writer.encode(table, rows, symbols)
         return symbols
 
-    return _refine(exchange, reference, cells, unit)[0]
+    try:
+        return _refine(exchange, reference, cells, unit)[0]
+    except OverflowError:
+        raise ValueError(f"y must be less than 2^60 ticks from 0, got {np.min(y)} to {np.max(y)}") from None
 
 
 def refinement_bits(reference: Reference, cells: Interval, unit: int, y: np.ndarray) -> np.ndarray:
     """What every coordinate contributes to the ideal bits of `send_refinement`, float64 (n,)."""
+    _check_unit(unit)
+    _check_source(y)
     bits = np.zeros(len(y))
 
     def exchange(table, rows, index, cut):
@@ -242,6 +270,7 @@ def receive_refinement(
     reader: Reader | Sampler, reference: Reference, cells: Interval, unit: int
 ) -> tuple[Interval, bool]:
     """Mirror image of `send_refinement`; the flag says whether the message sufficed for all cells."""
+    _check_unit(unit)
 
     def exchange(table, rows, index, cut):
         return reader.decode(table, rows)

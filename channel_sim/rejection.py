@@ -12,7 +12,8 @@ The mass that is left in a set A is
     rest(A) = int_A (r - L')_+ dP.                                                                         (2)
 
 *Global* (for `Categorical`). S is everything, rho' = rest(S), and the message is the number of the accepted candidate.
-It takes max r candidates on average; the number costs at most KL + 2 log2(KL + 1) + O(1) bits.
+It takes max r candidates on average, and more than 2^20 are refused; the number costs at most KL + 2 log2(KL + 1) +
+O(1) bits.
 
 *Bisection* (for `Gaussian`, one coordinate per block). S begins as everything; after a rejection the sender enters one
 of its halves, of equal mass under P, with probability rest(half) / rest(S), and rho' = rest(half): every point lies on
@@ -37,6 +38,7 @@ from functools import cache
 import numpy as np
 from scipy.special import expit, ndtri
 
+from channel_sim import checks
 from channel_sim.candidates import Blocks
 from channel_sim.channel import Categorical, Gaussian
 from channel_sim.entropy import PRECISION, ProbabilityTable, Reader, Writer, quantize_probabilities
@@ -48,6 +50,8 @@ __all__ = ["GreedyRejection", "search_path"]
 
 _DEEPEST = 60
 _NARROWEST, _FARTHEST = 2.0**-18, 9.0
+_MOST_STEPS, _LARGEST_BATCH = 2.0**20, 2**16
+"""Of the global search, and entries of tables that candidates are drawn with at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +69,23 @@ class GreedyRejection:
 
         Returns:
           int64 or float64 (blocks,).
+
+        Raises:
+          TypeError: target and reference are not of one kind, or of another one.
+          ValueError: the shapes differ, a parameter is none (channel_sim.checks), a `Categorical` target has mass where
+            the reference has none or more than 2^20 times its probability, or as `search_path`.
         """
+        checks.source(shared)
         match target, reference:
             case Categorical(), Categorical():
                 blocks = Blocks(reference)
-                index = _search(blocks, target, shared)
+                index = _search(blocks, blocks.target(target), shared)
                 send_searched(writer, index)
                 return blocks.draw(shared, np.arange(blocks.count), index)
             case Gaussian(), Gaussian():
                 mean, std = _parameters(reference)
+                target = checks.distribution("target", target, Gaussian)
+                checks.same_shape("target", target, mean.shape)
                 shift, ratio = (np.asarray(target.mean) - mean) / std, np.broadcast_to(target.std / std, mean.shape)
                 depth, path = search_path(shift, ratio, shared)
                 table = _depth_table()
@@ -92,6 +104,7 @@ class GreedyRejection:
 
     def decode(self, reader: Reader, reference, shared: SharedRandomness) -> np.ndarray:
         """Mirror image of `encode`."""
+        checks.source(shared)
         match reference:
             case Categorical():
                 blocks = Blocks(reference)
@@ -133,6 +146,11 @@ def _all(symbols: np.ndarray, count: int) -> np.ndarray:
 
 
 def _parameters(reference: Gaussian) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations, (blocks,)."""
+    reference = checks.distribution("reference", reference, Gaussian)
+    shape = checks.shape_of("reference", reference)
+    if len(shape) != 1:
+        raise ValueError(f"the parameters of reference must be (blocks,), one coordinate each, got the shape {shape}")
     mean, std = np.broadcast_arrays(*(np.asarray(part, np.float64) for part in reference))
     return mean, std
 
@@ -141,16 +159,26 @@ def _search(blocks: Blocks, target: Categorical, shared: SharedRandomness) -> np
     """Numbers of the accepted candidates of the global search, int64."""
     everything, symbols = np.arange(blocks.count)[:, None], np.arange(np.shape(target.probabilities)[1])[None]
     ratio = np.exp(blocks.log_ratio(target, everything, symbols))
+    if not (ratio <= _MOST_STEPS).all():
+        raise ValueError(
+            f"the global search takes max dQ/dP steps, up to 2^{np.log2(ratio.max()):.1f} here, and is refused above "
+            "2^20: use PoissonFunctionalRepresentation, which searches in batches"
+        )
     reference = np.asarray(target.probabilities) / np.where(ratio > 0, ratio, 1)
     private, searching = shared.private(), np.arange(blocks.count)
     index, level, reach = np.ones(blocks.count, np.int64), np.zeros(blocks.count), np.ones(blocks.count)
+    ahead, row, column = np.zeros((0, 0), np.int64), searching, 0  # candidates drawn, and those of this step
     while len(searching):
-        x = blocks.draw(shared, searching, index[searching])
+        if column == ahead.shape[1]:
+            batch = max(1, min(2 * column, _LARGEST_BATCH // (len(searching) * symbols.size)))
+            ahead = blocks.draw(shared, searching[:, None], index[searching, None] + np.arange(batch))
+            row, column = np.arange(len(searching)), 0
+        x = ahead[row, column]
         accept = (ratio[searching, x] - level[searching]) / reach[searching]
         level[searching] += reach[searching]
         reach[searching] = (np.maximum(ratio[searching] - level[searching, None], 0) * reference[searching]).sum(1)
         rejected = (private.random(len(searching)) >= accept) & (reach[searching] > 0)
-        searching = searching[rejected]
+        searching, row, column = searching[rejected], row[rejected], column + 1
         index[searching] += 1
     return index
 
@@ -158,18 +186,29 @@ def _search(blocks: Blocks, target: Categorical, shared: SharedRandomness) -> np
 def search_path(shift: np.ndarray, ratio: np.ndarray, shared: SharedRandomness) -> tuple[np.ndarray, np.ndarray]:
     """The search by bisection for N(shift, ratio^2) from N(0, 1), one per block.
 
+    Args:
+      shift: of the target's mean, in the reference's standard deviations, (blocks,).
+      ratio: of the standard deviations, (blocks,).
+      shared: gives the candidates, and the decisions.
+
     Returns:
       The number of turns, int64, and the path: its bits as an integer, first turn first, uint64.
 
     Raises:
-      ValueError: a target is wider than the reference, or reaches where candidates are too coarse.
+      TypeError: shift or ratio are not real numbers.
+      ValueError: their shapes differ, a target is wider than the reference, or it reaches where candidates are too
+        coarse.
     """
-    if (ratio > 1).any():
+    checks.source(shared)
+    shift, ratio = checks.array("shift", shift), checks.array("ratio", ratio)
+    if shift.ndim != 1 or shift.shape != ratio.shape:
+        raise ValueError(f"shift and ratio must be of one shape (blocks,), got {shift.shape} and {ratio.shape}")
+    if not (ratio <= 1).all():
         raise ValueError(
             f"a target wider than the reference has no unimodal ratio: std ratios go up to {ratio.max():.6g}, and must "
             "not exceed 1; widen the reference"
         )
-    if (ratio < _NARROWEST).any() or (np.abs(shift) + 4 * ratio > _FARTHEST).any():
+    if not ((ratio >= _NARROWEST).all() and (np.abs(shift) + 4 * ratio <= _FARTHEST).all()):
         raise ValueError(
             f"candidates are multiples of 2^-24 reference deviations up to 9.16: a target must be at least 2^-18 wide, "
             f"and its mean, 4 deviations added, at most {_FARTHEST} from the reference's; got std ratios from "
@@ -225,17 +264,20 @@ def _log_ratio(x, shift, ratio):
 
 
 def _superlevel(level, shift, ratio) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of {r > level}."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        excess = ratio**-2.0 - 1
-        center = shift / (1 - ratio**2)
-        square = center**2 - (shift**2 / ratio**2 + 2 * np.log(ratio * level)) / excess
-        root = np.sqrt(np.maximum(square, 0))
-        edge = (np.log(level) + shift**2 / 2) / shift
-    low = np.where(ratio < 1, center - root, np.where(shift > 0, edge, -np.inf))
-    high = np.where(ratio < 1, center + root, np.where(shift < 0, edge, np.inf))
-    nothing = (ratio == 1) & (shift == 0) & (level >= 1)
-    return np.where(nothing, 0.0, low), np.where(nothing, 0.0, high)
+    """Ends of {r > level}, where e x^2 - 2 b x + c < 0: one is infinite for equal variances, both equal if it is empty.
+
+    With e = 1 / ratio^2 - 1, b = shift / ratio^2, c = b shift + 2 ln(ratio level) and q = b +- sqrt(b^2 - e c), whose
+    sign is that of b, the roots are q / e and c / q: nothing cancels as e goes to 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        e, b = (1 - ratio) * (1 + ratio) / ratio**2, shift / ratio**2
+        c = b * shift + 2 * np.log(ratio * level)
+        root = np.sqrt(np.maximum(b * b - e * c, 0))
+        q = np.where(b < 0, b - root, b + root)
+        far, near = q / e, np.where(root > 0, c / q, q / e)
+    flat, end = (e == 0) & (b == 0), np.where(c < 0, np.inf, 0.0)  # r = 1 everywhere
+    low, high = np.where(b < 0, far, near), np.where(b < 0, near, far)
+    return np.where(flat, -end, low), np.where(flat, end, high)
 
 
 def _rest(low, high, span, level, shift, ratio) -> np.ndarray:

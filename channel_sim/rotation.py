@@ -11,6 +11,7 @@ products with powers of two and one constant, in IEEE double precision and in a 
 
 import numpy as np
 
+from channel_sim import checks
 from channel_sim.randomness import SharedRandomness
 
 __all__ = ["rotate", "unrotate"]
@@ -28,7 +29,12 @@ def rotate(x: np.ndarray, shared: SharedRandomness, first_word: int) -> np.ndarr
 
     Returns:
       float64 (D,), of the same norm.
+
+    Raises:
+      TypeError: x is not real numbers.
+      ValueError: it is not finite or no vector.
     """
+    x = _vector("x", x)
     signs, size = _signs(len(x), shared, first_word)
     y = x * signs[0]
     _hadamard(y[:size])
@@ -41,14 +47,21 @@ def rotate(x: np.ndarray, shared: SharedRandomness, first_word: int) -> np.ndarr
 
 def unrotate(y: np.ndarray, shared: SharedRandomness, first_word: int) -> np.ndarray:
     """Inverse of `rotate`, up to rounding."""
-    signs, size = _signs(len(y), shared, first_word)
-    x = y.astype(np.float64)
+    x = _vector("y", y).astype(np.float64)
+    signs, size = _signs(len(x), shared, first_word)
     _hadamard(x[:size])
     x *= signs[2]
     _hadamard(x[len(x) - size :])
     x *= signs[1]
     _hadamard(x[:size])
     return x * signs[0]
+
+
+def _vector(name: str, value: np.ndarray) -> np.ndarray:
+    value = np.asarray(checks.real(name, value))
+    if value.ndim != 1 or not len(value):
+        raise ValueError(f"{name} must be a vector of one coordinate or more, got the shape {value.shape}")
+    return value
 
 
 def _signs(count: int, shared: SharedRandomness, first_word: int) -> tuple[np.ndarray, int]:

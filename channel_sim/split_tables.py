@@ -86,12 +86,17 @@ class SplitTables:
         """Tables from stored frequencies out of 2^16, as `to_arrays` gives them.
 
         Raises:
-          ValueError: a table has the wrong shape or its rows do not sum to 2^16.
+          TypeError: a table does not hold integers.
+          ValueError: a table is missing, has the wrong shape or its rows do not sum to 2^16.
         """
+        if set(frequencies) != {field.name for field in fields(cls)}:
+            raise ValueError(f"there must be the tables first, zero, outer and half, got {', '.join(frequencies)}")
         rows = (2 * SCALE_CLASSES + 1) * (2 * LOCATION_CLASSES + 1)
         for name, symbols in (("first", 3), ("zero", 3), ("outer", 2), ("half", 2)):
             if frequencies[name].shape != (rows, symbols):
                 raise ValueError(f"table {name!r} must be {(rows, symbols)}, got {frequencies[name].shape}")
+            if frequencies[name].dtype.kind not in "iu":
+                raise TypeError(f"table {name!r} must hold integers, got {frequencies[name].dtype}")
         scaled = {name: table.astype(np.int64) << (PRECISION - _BITS) for name, table in frequencies.items()}
         return cls(**{name: ProbabilityTable(table) for name, table in scaled.items()})
 

@@ -26,7 +26,7 @@ import optax
 
 from uqdm.nested import network as networks
 from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale
-from uqdm.nested.network import NetworkConfig
+from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.train import Recipe, measure_prior
 from uqdm.training.batches import Crops

@@ -27,7 +27,7 @@ from uqdm.library import load_model
 from uqdm.lossless import pixel_network as network
 from uqdm.lossless.predicted import PredictedResidual
 from uqdm.nested.model import NestedModel
-from uqdm.nested.network import INPUT_LIMIT, INPUT_UNITS
+from uqdm.nested.network_config import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.process import TICKS
 from uqdm.nested.schedule import Schedule
 from uqdm.training.batches import Crops

@@ -223,8 +223,8 @@ def convolve(model: Model, name: str, values: np.ndarray) -> np.ndarray:
     return sums.astype(np.int64)
 
 
-def trunk(model: Model, step: int, blocks: int, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Section 6: a0 and b0 of all coefficients."""
+def trunk(model: Model, step: int, blocks: int, inputs: np.ndarray) -> np.ndarray:
+    """Section 6: the last A of all blocks."""
     features = np.concatenate([inputs, np.minimum(abs(inputs), 48)], axis=2)
     classes = parity_class(*np.indices(inputs.shape[:2]))
     residual = limit(rescale(model, "entry", convolve(model, "entry", features), (), (step, classes)), 32767)
@@ -232,9 +232,7 @@ def trunk(model: Model, step: int, blocks: int, inputs: np.ndarray) -> tuple[np.
         active = activate(model, f"activation_{i}", residual, (step,))
         active = activate(model, f"first_{i}", convolve(model, f"first_{i}", active), (), (step,))
         residual = limit(residual + rescale(model, f"second_{i}", convolve(model, f"second_{i}", active)), 32767)
-    active = activate(model, "hidden", residual)
-    head = rescale(model, "reference_head", convolve(model, "reference_head", active), (step,))
-    return tuple(np.split(head, 2, axis=2))
+    return activate(model, "hidden", residual)
 
 
 def neighbours(picture: np.ndarray, *offsets: tuple[int, int]) -> np.ndarray:
@@ -284,8 +282,8 @@ def children(bands: list[np.ndarray], band: int) -> np.ndarray:
 
 def context(
     model: Model, step: int, band: int, magnitudes: list[np.ndarray], values: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Section 6: a1 and b1 of the coefficients of one band."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Section 6: a1, b1 and L_0 of the coefficients of one band."""
     p, v = magnitudes[band], values[band]
     sums = window(p)
     none = np.zeros_like(p)
@@ -307,16 +305,16 @@ def context(
         array = model[f"integer/context/{name}"][(step, *rows, kinds)].astype(np.int64)
         return array.reshape(*array.shape[:-1], -1, 3)
 
-    product = np.full_like(p, 1 << 13)
+    product, logarithms = np.full_like(p, 1 << 13), []
     for i in range(2):
         weighted = table("bias", i) + sum(w * f for w, f in zip(table("weights", i, slice(None)), terms, strict=True))
         activity = np.clip(weighted, 0, (1 << 24) - 1 - 3277) + 3277
         exponent = floor_log2(activity)
-        logarithm = (exponent << 10) + (((activity << 10) >> exponent) - 1024) - (16 << 10)
-        product += table("gain", i) * logarithm
+        logarithms.append((exponent << 10) + (((activity << 10) >> exponent) - 1024) - (16 << 10))
+        product += table("gain", i) * logarithms[i]
     weights = table("values", slice(None))
     estimate = weights[0] * beside(v) + weights[1] * above_below(v) + weights[2] * others(v, 3)
-    return (estimate + (1 << 9)) >> 10, product >> 14
+    return (estimate + (1 << 9)) >> 10, product >> 14, logarithms[0]
 
 
 def local_network(
@@ -343,9 +341,10 @@ def network(
     """Section 6: a and b of all coefficients (block row, block column, channel)."""
     magnitudes = band_pictures(np.minimum(abs(inputs), 64))
     values = band_pictures(limit(inputs, 96))
-    a, b = trunk(model, step, blocks, inputs)
+    active = trunk(model, step, blocks, inputs)
+    a, b = np.split(rescale(model, "reference_head", convolve(model, "reference_head", active), (step,)), 2, axis=2)
     for part in (context, local_network):
-        bands = [part(model, step, band, magnitudes, values) for band in range(len(values))]
+        bands = [part(model, step, band, magnitudes, values)[:2] for band in range(len(values))]
         a_bands, b_bands = zip(*bands, strict=True)
         a, b = a + gather_bands(a_bands), b + gather_bands(b_bands)
     a = a + np.sign(inputs) * model["integer/sign"][step, kinds]

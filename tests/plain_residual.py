@@ -29,7 +29,7 @@ COLOURS = np.array([[37837, 37837, 37837], [46341, 0, -46341], [26755, -53510, 2
 
 
 def merge(low: np.ndarray, detail: np.ndarray) -> np.ndarray:
-    """Section 10.2: merging along the first axis."""
+    """Section 9.3: merging along the first axis."""
 
     def product(constant: int, values: np.ndarray) -> np.ndarray:
         return (constant * values + (1 << 15)) >> 16
@@ -42,14 +42,18 @@ def merge(low: np.ndarray, detail: np.ndarray) -> np.ndarray:
 
 
 def merge_columns(low: np.ndarray, detail: np.ndarray) -> np.ndarray:
-    """Section 10.2: merging along the second axis."""
+    """Section 9.3: merging along the second axis."""
     return merge(low.swapaxes(0, 1), detail.swapaxes(0, 1)).swapaxes(0, 1)
 
 
 def predict(state: Decoder) -> np.ndarray:
     """Section 10.2: P of all pixels of the blocks."""
-    values = np.where(state.midpoints != 0, state.midpoints + 2 * state.shifts, 0).reshape(state.shape)
-    bands = band_pictures(values)
+    return synthesize(state, np.where(state.midpoints != 0, state.midpoints + 2 * state.shifts, 0))
+
+
+def synthesize(state: Decoder, values: np.ndarray) -> np.ndarray:
+    """Section 9.3: P of coefficients of doubled values v."""
+    bands = band_pictures(values.reshape(state.shape))
 
     def scaled(band: np.ndarray, number: int) -> np.ndarray:
         factor = int(np.floor(number * state.config["finest_width"] + 0.5))

@@ -22,7 +22,8 @@ def folder(tmp_path_factory, tiny_model):
     folder = tmp_path_factory.mktemp("cli")
     tiny_model.save(folder / "m.npz")
     (folder / "in.png").write_bytes(write_picture(make_picture(24, 32), ".png"))
-    assert main(["encode", str(folder / "in.png"), str(folder / "whole.uqdm"), "--model", str(folder / "m.npz")]) == 0
+    arguments = [str(folder / "in.png"), str(folder / "whole.uqdm"), "--model", str(folder / "m.npz"), "-q", "100"]
+    assert main(["encode", *arguments]) == 0
     return folder
 
 
@@ -44,7 +45,7 @@ def run(folder, tmp_path, capsys, monkeypatch):
 
 
 def test_a_picture_goes_out_and_comes_back(run, folder, tmp_path):
-    assert run("encode", str(folder / "in.png"), "a.uqdm")[0] == 0
+    assert run("encode", str(folder / "in.png"), "a.uqdm", "--tau", "0")[0] == 0
     assert (tmp_path / "a.uqdm").read_bytes() == (folder / "whole.uqdm").read_bytes()
     code, _, err = run("decode", "a.uqdm", "a.png")
     assert code == 0
@@ -63,7 +64,16 @@ def test_a_size_can_be_asked_for(run, folder, tmp_path, limit, size):
     assert payload[:shorter] == same[:shorter], "what lies behind the end is not computed; the rest is the same"
 
 
-def test_a_quality_can_be_asked_for(run, folder, tmp_path):
+@pytest.mark.parametrize(("asked", "steps"), [([], 12), (["-q", "80"], 12), (["--quality", "50"], 7), (["-q", "0"], 0)])
+def test_a_quality_is_a_share_of_the_steps(run, folder, tmp_path, asked, steps):
+    assert run("encode", str(folder / "in.png"), "a.uqdm", *asked)[0] == 0
+    assert uqdm.info((tmp_path / "a.uqdm").read_bytes())["steps"] == steps
+    code, _, err = run("encode", str(folder / "in.png"), "b.uqdm", "-q", "50", "--bpp", "1")
+    assert code == 2
+    assert "not allowed with" in err
+
+
+def test_a_psnr_can_be_asked_for(run, folder, tmp_path):
     assert run("encode", str(folder / "in.png"), "a.uqdm", "--psnr", "30")[0] == 0
     data = (tmp_path / "a.uqdm").read_bytes()
     for size, enough in ((len(data), True), (len(data) - 1, False)):
@@ -456,6 +466,8 @@ def test_an_interrupted_command_ends_at_once_and_leaves_nothing(folder, tmp_path
         (["--bytes", "-3"], "--bytes: must be at least 1, got -3"),
         (["--psnr", "x"], "--psnr: must be a number, got 'x'"),
         (["--tau", "1.5"], "--tau: must lie in [0, 1], got 1.5"),
+        (["-q", "101"], "--quality: must lie in [0, 100], got 101"),
+        (["--quality", "nan"], "--quality: must lie in [0, 100], got nan"),
         (["--seed", "4294967296"], "--seed: must be in [0, 4294967296), got 4294967296"),
     ],
 )

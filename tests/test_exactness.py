@@ -6,24 +6,28 @@ import numpy as np
 import pytest
 
 from uqdm.exact import convolution as convolutions
+from uqdm.exact.grids import CAPACITIES, Capacity, pieces
 from uqdm.nested import integer_network as integer
 from uqdm.nested import network as networks
+from uqdm.nested.evaluation import Evaluation
+from uqdm.nested.model import NestedModel
 from uqdm.nested.process import LevelTables
 from uqdm.nested.schedule import phase_classes
 
 STRUCTURE = {
-    "broadcast_in_dim", "concatenate", "dynamic_slice", "gather", "iota", "jit", "pad", "pjit", "reshape", "rev",
-    "select_n", "slice", "squeeze", "stack", "transpose",
+    "broadcast_in_dim", "concatenate", "dynamic_slice", "dynamic_update_slice", "gather", "iota", "jit", "pad", "pjit",
+    "reshape", "rev", "select_n", "slice", "split", "squeeze", "stack", "transpose", "while",
 }  # fmt: skip
-"""They move numbers."""
+"""They move numbers, or say what is done when."""
 ARITHMETIC = {
-    "abs", "add", "and", "clamp", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "neg", "or",
+    "abs", "add", "and", "clamp", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "neg", "or", "reduce_max",
     "shift_right_arithmetic", "sign", "sub",
 }  # fmt: skip
 """Exact for integers."""
-SUMS_OF_PRODUCTS = {"conv_general_dilated", "dot_general"}
-"""Exact for integers in float32 while sums stay below 2^24, which `integer.check` proves."""
-CASTS = {"bitcast_convert_type", "convert_element_type"}
+SUMS_OF_PRODUCTS = {"dot_general"}
+"""Exact for integers of 8 bits while sums stay below 2^24, which `integer.check` proves."""
+KINDS = [("trunk", 0), *((kind, band) for kind in ("references", "estimates") for band in range(4))]
+"""Programmes of a model of four bands."""
 
 
 def inexact(jaxpr) -> set[str]:
@@ -32,10 +36,12 @@ def inexact(jaxpr) -> set[str]:
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         dtypes = [v.aval.dtype for v in (*equation.invars, *equation.outvars)]
-        integers = all(jnp.issubdtype(dtype, jnp.integer) or dtype == np.dtype(bool) for dtype in dtypes)
-        good = name in STRUCTURE | SUMS_OF_PRODUCTS | CASTS or (name in ARITHMETIC and integers)
-        if name == "convert_element_type" and not integers:
-            good = {d for d in dtypes if jnp.issubdtype(d, jnp.floating)} == {np.dtype(np.float32)}
+        floats = {np.dtype(dtype) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)}
+        good = name in STRUCTURE | SUMS_OF_PRODUCTS | {"bitcast_convert_type"} or (name in ARITHMETIC and not floats)
+        if name == "convert_element_type":
+            # Integers below 2^24 and sums of products in float32; of 8 bits in bfloat16, too.
+            of_8_bits = all(dtype.itemsize == 1 for dtype in dtypes if dtype not in floats)
+            good = not floats or floats == {np.dtype(np.float32)} or (len(dtypes) > len(floats) and of_8_bits)
         if not good:
             found.add(f"{name}({', '.join(map(str, dtypes))})")
         for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
@@ -46,32 +52,21 @@ def inexact(jaxpr) -> set[str]:
     return found
 
 
-def programme(model, evaluate, bands, convolution):
-    config, integers = model.network, model.integers
-    kernels, tables = integer.kernels_of(config, integers, bands), integer.rows_of_step(config, integers, bands, 0)
-    rows = jax.device_put(kernels | tables)
-    units, classes = jnp.zeros((2, 3, 4, model.network.channels), jnp.int8), jnp.asarray(phase_classes(3, 4))
+def programme(model, kind, band, convolution, after=lambda outputs: outputs):
+    """What a model asks its network, and something that is done with the answer."""
+    evaluation = Evaluation(model.network, model.integers | model.estimate_integers, convolution)
+    program = evaluation.program(kind, band, CAPACITIES[0])
 
-    def run(rows, units):
-        return evaluate(model.network, rows, units, classes, bands=bands, convolution=convolution)
+    def run(*arguments):
+        return after(program.function(*program.statics, *arguments))
 
-    return jax.make_jaxpr(run)(rows, units).jaxpr
+    return jax.make_jaxpr(run)(*program.arguments).jaxpr
 
 
 @pytest.mark.parametrize("convolution", convolutions.CONVOLUTIONS)
-@pytest.mark.parametrize("bands", [range(0, 2), range(2, 4), range(0, 4)])
-def test_the_coding_path_is_made_of_exact_primitives(tiny_model, bands, convolution):
-    assert inexact(programme(tiny_model, integer.evaluate, bands, convolution)) == set()
-
-
-def put_back(operation):
-    """The integer network with a floating-point operation in it."""
-
-    def evaluate(config, rows, units, classes, **options):
-        location, log2_scale = integer.evaluate(config, rows, units, classes, **options)
-        return operation(location.astype(jnp.float32)), log2_scale
-
-    return evaluate
+@pytest.mark.parametrize(("kind", "band"), KINDS)
+def test_the_coding_path_is_made_of_exact_primitives(tiny_model, kind, band, convolution):
+    assert inexact(programme(tiny_model, kind, band, convolution)) == set()
 
 
 @pytest.mark.parametrize(
@@ -90,18 +85,23 @@ def put_back(operation):
     ],
 )
 def test_a_float_operation_put_back_is_found(tiny_model, operation, name):
-    found = inexact(programme(tiny_model, put_back(operation), range(0, 4), "convolution"))
+    def put_back(outputs):
+        return operation(outputs[0].astype(jnp.float32)), *outputs[1:]
+
+    found = inexact(programme(tiny_model, "references", 2, "float32", put_back))
     assert {entry.split("(")[0] for entry in found} == {name}
 
 
 def test_the_float_twin_is_found(tiny_model):
-    def evaluate(config, rows, units, classes, **options):
-        state = networks.State(units.astype(jnp.float32), classes, jnp.zeros((2,), jnp.int32))
-        outputs = networks.apply(config, jax.device_put(tiny_model.parameters), state, quantized=False)
-        return jnp.round(64 * outputs.location).astype(jnp.int16), jnp.round(64 * outputs.log2_scale).astype(jnp.int16)
+    units, classes = jnp.zeros((2, 3, 4, tiny_model.network.channels)), jnp.asarray(phase_classes(3, 4))
 
-    found = {entry.split("(")[0] for entry in inexact(programme(tiny_model, evaluate, range(0, 4), "convolution"))}
-    assert found >= {"mul", "add", "div", "round"}
+    def run(parameters, units):
+        state = networks.Inputs(units, classes, jnp.zeros((2,), jnp.int32))
+        outputs = networks.apply(tiny_model.network, parameters, state, quantized=False)
+        return jnp.round(64 * outputs.location).astype(jnp.int16)
+
+    jaxpr = jax.make_jaxpr(run)(jax.device_put(tiny_model.parameters), units).jaxpr
+    assert {entry.split("(")[0] for entry in inexact(jaxpr)} >= {"mul", "add", "div", "round"}
 
 
 @pytest.fixture(scope="module")
@@ -112,17 +112,21 @@ def states(tiny_model):
 
 
 def test_every_way_to_convolve_gives_the_same(tiny_model, states):
-    from uqdm.nested.model import NestedModel
-
     for step in (0, 5, 9):
-        expected = tiny_model.reference(states, step)
+        expected = *tiny_model.reference(states, step), estimated(tiny_model, states[0], step)
         for name in convolutions.CONVOLUTIONS:
-            got = NestedModel(arrays=tiny_model.arrays, convolution=name).reference(states, step)
-            for a, b in zip(got, expected, strict=True):
+            other = NestedModel(arrays=tiny_model.arrays, convolution=name)
+            for a, b in zip((*other.reference(states, step), estimated(other, states[0], step)), expected, strict=True):
                 np.testing.assert_array_equal(a, b)
 
 
-def test_batches_strips_and_compilation_change_nothing(tiny_model, states, monkeypatch):
+def estimated(model, units, step):
+    """What a model shows of cells that are made up."""
+    midpoint = 512 * np.sign(units).astype(np.int32)
+    return model.estimate(units, midpoint, np.zeros(units.shape, np.int16), step)
+
+
+def test_batches_pieces_and_compilation_change_nothing(tiny_model, states, monkeypatch):
     step = 9
     expected = tiny_model.reference(states, step)[:2]
     one_by_one = [tiny_model.reference(state[None], step)[:2] for state in states]
@@ -133,14 +137,25 @@ def test_batches_strips_and_compilation_change_nothing(tiny_model, states, monke
         np.testing.assert_array_equal(eager[i], expected[i][:2])
     tall = np.concatenate(list(states), axis=0)[None]
     whole = tiny_model.reference(tall, step)[:2]
-    monkeypatch.setattr("uqdm.nested.model.STRIP_CELLS", 40)
-    for a, b in zip(tiny_model.reference(tall, step)[:2], whole, strict=True):
+    # In tiles of a grid that is too large, whose halos overlap; as many pieces as it takes.
+    monkeypatch.setattr("uqdm.exact.grids.CAPACITIES", (Capacity(120, 8, 64),))
+    assert len(list(pieces(*tall.shape[:3], 4))) > 3
+    again = NestedModel(arrays=tiny_model.arrays)
+    for a, b in zip(again.reference(tall, step)[:2], whole, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_sizes_share_programmes(tiny_model, states, monkeypatch):
+    """A second picture of another size compiles nothing."""
+    tiny_model.reference(states[:1], 9)
+    monkeypatch.setattr("uqdm.exact.programs._compiled", lambda program: pytest.fail(f"{program.function} compiled"))
+    for height, width in ((1, 1), (3, 4), (5, 2), (4, 7)):
+        tiny_model.reference(np.zeros((1, height, width, 192), np.int8), 9)
 
 
 def test_the_integer_network_is_near_the_one_that_was_trained(tiny_model, states):
     """Within the rounding of outputs and multipliers: a 64th, and a percent of large ones."""
-    state = networks.State(
+    state = networks.Inputs(
         jnp.asarray(states, jnp.float32), jnp.asarray(phase_classes(5, 4)), jnp.full((len(states),), 5)
     )
     trained = networks.apply(tiny_model.network, jax.device_put(tiny_model.parameters), state, quantized=True)
@@ -184,15 +199,23 @@ def test_logarithms_are_those_of_straight_lines():
     np.testing.assert_allclose(expected / 1024, np.log2(raised / 65536), atol=0.09)
 
 
-def test_probes_find_an_inexact_convolution(monkeypatch):
-    """As Winograd's or Fourier's would be: right but for rounding."""
-    right = convolutions.CONVOLUTIONS["convolution"]
-    monkeypatch.setitem(convolutions.CONVOLUTIONS, "convolution", lambda x, kernel: right(x * 1.1, kernel / 1.1))
-    monkeypatch.setattr(convolutions, "proven_convolution", convolutions._fastest_exact)
-    assert not convolutions.probe("convolution")
-    assert convolutions.proven_convolution() == "patches"
-    monkeypatch.setitem(convolutions.CONVOLUTIONS, "patches", lambda x, kernel: right(x * 1.1, kernel / 1.1))
-    assert convolutions.proven_convolution() == "integers"
-    monkeypatch.setitem(convolutions.CONVOLUTIONS, "integers", lambda x, kernel: right(x, kernel) + 1)
+class Rounds(convolutions.Convolution):
+    """Right but for rounding, as Winograd's or Fourier's convolutions are."""
+
+    def product(self, x, kernel):
+        scaled = (x.astype(jnp.float32) * 1.1) @ (kernel.astype(jnp.float32) / 1.1)
+        return jnp.floor(scaled).astype(jnp.int32)
+
+
+def test_probes_find_inexact_sums(monkeypatch):
+    monkeypatch.setenv("UQDM_CACHE", "off")
+    monkeypatch.setattr("uqdm.exact.programs._promises", {})
+    monkeypatch.setattr(convolutions, "_bfloat16_is_faster", lambda: True)
+    left = list(convolutions.CONVOLUTIONS)
+    while left:
+        assert convolutions._fastest_exact() == left[0]
+        dtype, group = convolutions.CONVOLUTIONS[left[0]]
+        monkeypatch.setitem(convolutions.CONVOLUTIONS, left.pop(0), Rounds(dtype, group))
+        monkeypatch.setattr("uqdm.exact.programs._promises", {})
     with pytest.raises(RuntimeError, match="sums of integers are wrong on this backend"):
-        convolutions.proven_convolution()
+        convolutions._fastest_exact()

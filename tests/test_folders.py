@@ -122,6 +122,26 @@ def test_ray_makes_the_same_files(pictures, tmp_path):
     assert results[0] == results[1]
 
 
+def test_frames_are_chosen_and_what_was_noticed_is_told_once_per_kind(pictures, tmp_path, capsys):
+    frames = [Image.fromarray(make_picture(8, 8, seed)) for seed in range(3)]
+    for name, count in (("a", 2), ("b", 3), ("c", 3)):
+        frames[0].save(tmp_path / f"{name}.tif", save_all=True, append_images=frames[1:count], dpi=(300, 300))
+    model = ["--model", str(pictures / "m.npz"), "--tau", "0.8", "--jobs", "1"]
+    assert main(["encode", str(tmp_path), str(tmp_path / "first"), *model]) == 0
+    said = capsys.readouterr().err
+    assert "  the first of N frames is taken: --frame N chooses another (3 files)\n" in said
+    assert "  not kept: N dpi (3 files)\n" in said
+    assert said.count("is taken") == 1
+    assert main(["encode", str(tmp_path), str(tmp_path / "third"), *model, "--frame", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "a.tif: there is no frame 3: the file has 2" in said
+    assert "1 of 3 files failed" in said
+    loaded = uqdm.load_model(str(pictures / "m.npz"))
+    for folder, frame in (("first", 0), ("third", 2)):
+        expected = uqdm.encode(make_picture(8, 8, frame), 0.8, model=loaded)
+        assert (tmp_path / folder / "b.uqdm").read_bytes() == expected
+
+
 def test_a_prefix_of_every_stream_is_decoded(pictures, tmp_path):
     model = str(pictures / "m.npz")
     (tmp_path / "s.uqdm").write_bytes(uqdm.encode(make_picture(16, 16), model=uqdm.load_model(model)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pictures import make_picture
 from plain_decoder import decode_state
+from plain_picture import show
 from plain_residual import decode_picture
 
 import uqdm
@@ -39,6 +40,28 @@ def test_the_plain_decoder_reads_golden_streams(folder):
     assert isinstance(model, NestedModel)
     for name in json.loads((folder / "states.json").read_text()):
         assert_same_state((folder / f"{name}.uqdm").read_bytes(), model)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_plain_decoder_shows_the_pictures_of_golden_streams(folder):
+    model = model_of_stream(bytes.fromhex(folder.name))
+    assert isinstance(model, NestedModel)
+    for name, expected in json.loads((folder / "states.json").read_text()).items():
+        data = (folder / f"{name}.uqdm").read_bytes()
+        if expected["steps"] < uqdm.info(data)["steps"]:
+            continue  # a prefix, whose last cells are in part those of a step that is not complete
+        picture = show(data, dict(model.arrays))
+        np.testing.assert_array_equal(picture, read_picture((folder / f"{name}.png").read_bytes()))
+
+
+@pytest.mark.parametrize("bpp", [0.5, 2.0, 6.0])
+def test_the_plain_decoder_shows_the_pictures_of_steps(tiny_model, bpp):
+    data = uqdm.encode(make_picture(33, 17), bpp=bpp, model=tiny_model, seed=9)
+    receiver = receiver_of(data, model=tiny_model)
+    while receiver.receive():
+        pass
+    whole = uqdm.encode(make_picture(33, 17), 1 - receiver.step / tiny_model.steps, model=tiny_model, seed=9)
+    np.testing.assert_array_equal(show(whole, dict(tiny_model.arrays)), uqdm.decode(whole, model=tiny_model))
 
 
 @pytest.mark.parametrize("name", ["1x1", "7x5_noise", "64x64"])

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -131,7 +132,70 @@ def test_markers_lie_on_the_curve_of_this_codec(parsed, content):
     drawn = parsed.one("polyline", **{"class": "ours"})["points"].split()
     finite = [frame for frame in content["frames"] if frame["psnr"] is not None]
     assert [f"{frame['x']},{frame['y']}" for frame in finite] == drawn
-    assert all(48 <= frame["x"] <= 560 and 16 <= frame["y"] <= 262 for frame in content["frames"])
+    assert all(48 <= frame["x"] <= 540 and 16 <= frame["y"] <= 262 for frame in content["frames"])
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    values = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in values]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_text_and_curves_stand_out_from_their_background(text, parsed):
+    schemes = [dict(re.findall(r"--(\w+): (#[0-9a-f]+);", rule)) for rule in re.findall(r":root {([^}]*)}", text)]
+    assert len(schemes) == 2, "light and dark"
+    drawn = {own["style"].split(";")[0].split()[1] for tag, own in parsed.elements if tag == "polyline"} - {
+        "var(--ink)"
+    }
+    assert len(drawn) > 2
+    for scheme in schemes:
+        for background in ("paper", "card"):
+            assert contrast(scheme["ink"], scheme[background]) >= 4.5
+            assert contrast(scheme["quiet"], scheme[background]) >= 4.5
+            assert contrast(scheme["accent"], scheme[background]) >= 3
+        assert contrast(scheme["accent"], scheme["card"]) >= 4.5, "a pressed button"
+        for colour in drawn:
+            assert contrast(colour, scheme["card"]) >= 3, colour
+
+
+def test_curves_are_told_apart_without_colour(parsed):
+    lines = [own for tag, own in parsed.elements if tag == "polyline"]
+    curves, keys = ([own for own in lines if ("key" in own["class"]) == key] for key in (False, True))
+    dashes = [own["style"].split("stroke-dasharray: ")[1] for own in curves]
+    assert len(set(dashes)) == len(dashes) == len(keys) > 3
+    assert dashes == [own["style"].split("stroke-dasharray: ")[1] for own in keys], "a key beside every name"
+    names = [own for tag, own in parsed.elements if tag == "text" and own.get("class") == "name"]
+    assert [own["y"] for own in names] == [str(float(own["points"].split(",")[1].split()[0]) + 4) for own in keys]
+    assert not any("fill" in own.get("style", "") for own in names), "names have the colour of text"
+
+
+def test_all_can_be_reached_by_the_keyboard_alone(parsed, text):
+    acting = {tag for tag, own in parsed.elements if own.get("tabindex") or tag in ("button", "input", "summary")}
+    assert acting == {"button", "input", "summary", "div"}
+    scrolled = [own for _, own in parsed.elements if own.get("class") == "scroll"]
+    assert [own["aria-label"] for own in scrolled] == ["Curve", "All numbers"]
+    assert all((own["tabindex"], own["role"]) == ("0", "region") for own in scrolled)
+    assert not any(int(own["tabindex"]) > 0 for _, own in parsed.elements if "tabindex" in own), (
+        "in the order of the page"
+    )
+    assert ":focus-visible" in text
+    assert "outline: none" not in text
+
+
+def test_a_phone_gets_a_page_of_its_width(parsed, text):
+    """What is wider than a phone, the curve and the table, scrolls inside of its own region."""
+    assert parsed.one("meta", name="viewport")["content"] == "width=device-width, initial-scale=1"
+    assert "@media (max-width: 30rem)" in text
+    assert "overflow-x: auto" in re.search(r"\.scroll {([^}]*)}", text)[1]
+    fixed = re.findall(r"(\w[\w ]*) {[^}]*min-width: ([\d.]+)rem", text)
+    assert {name: float(width) for name, width in fixed if float(width) * 16 > 320} == {"svg": 36.0}
 
 
 def test_large_pictures_are_embedded_small(shown, monkeypatch):
@@ -156,7 +220,9 @@ const make = (id) => elements[id] ??= {
 };
 globalThis.document = { getElementById: make };
 let ticking = null;
-globalThis.setInterval = (handler) => { ticking = handler; return 1; };
+let pace = 0, calm = false;
+globalThis.setInterval = (handler, time) => { ticking = handler; pace = time; return 1; };
+globalThis.matchMedia = () => ({ matches: calm });
 globalThis.clearInterval = () => { ticking = null; };
 const [content, programme, last] = JSON.parse(require("fs").readFileSync(0, "utf8"));
 make("frames").textContent = content;
@@ -176,6 +242,9 @@ make("original").handlers.click(); note(); make("original").handlers.click(); no
 make("play").handlers.click(); ticking(); note();
 make("slider").value = last; ticking(); note();
 make("curve").handlers.click({ clientX: JSON.parse(content).frames[5].x }); note();
+const paces = [pace];
+calm = true; new Function(programme)(); make("play").handlers.click(); paces.push(pace);
+seen.push(paces);
 process.stdout.write(JSON.stringify(seen));
 """
 
@@ -185,7 +254,7 @@ def test_the_slider_shows_what_arrived(parsed, content):
     frames, last = content["frames"], len(content["frames"]) - 1
     given = json.dumps([parsed.scripts[0], parsed.scripts[1], str(last)])
     ran = subprocess.run(["node", "-e", STUB + ACTIONS], input=given.encode(), capture_output=True, check=True)
-    end, third, original, back, playing, stopped, clicked = json.loads(ran.stdout)
+    end, third, original, back, playing, stopped, clicked, paces = json.loads(ran.stdout)
     assert end[:2] == [str(last), frames[-1]["src"]]
     assert end[3:5] == ["exact", "8 of 8"]
     assert third[1:3] == back[1:3] == [frames[3]["src"], f"{frames[3]['bytes']:,}"]
@@ -196,6 +265,7 @@ def test_the_slider_shows_what_arrived(parsed, content):
     assert original[2] == third[2]
     assert (playing[0], playing[7], playing[8]) == ("4", "Pause", True)
     assert (stopped[7], stopped[8]) == ("Play", False)
+    assert paces == [250, 1000], "slower for those who ask for less motion"
     assert clicked[0] == str(int(np.argmin([abs(frame["x"] - frames[5]["x"]) for frame in frames])))
 
 
@@ -218,6 +288,8 @@ USE = """
     at("original").click();
     await note();
     try { eval("1"); seen.push("ran"); } catch { seen.push("refused"); }
+    const { scrollWidth, clientWidth } = document.documentElement;
+    seen.push([clientWidth, scrollWidth, ...["play", "slider", "original"].map((id) => at(id).offsetHeight)]);
     document.documentElement.textContent = JSON.stringify(seen);
   })();
 </script>
@@ -225,14 +297,21 @@ USE = """
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
-def test_a_browser_shows_what_arrived(text, content, shown, tmp_path):
+@pytest.mark.parametrize("window", ["360,740", "1280,800"])
+def test_a_browser_shows_what_arrived(text, content, shown, tmp_path, window):
     """The page in headless Chromium, under its own security policy, used by a script behind its end."""
     page, height, width = tmp_path / "page.html", *shown[0].shape[:2]
     page.write_text(text.replace("</body>", USE + "</body>"), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--window-size={window}",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
     command = [BROWSER, *options, "--virtual-time-budget=1000000", "--dump-dom", page.as_uri()]
     dumped = subprocess.run(command, capture_output=True, check=True, timeout=120, text=True).stdout
-    end, third, original, policy = json.loads(Page(dumped).text)
+    end, third, original, policy, (inside, wide, *heights) = json.loads(Page(dumped).text)
     frames = content["frames"]
     assert end[:3] == [width, height, frames[-1]["src"]]
     assert end[4:6] == ["exact", "8 of 8"]
@@ -241,3 +320,5 @@ def test_a_browser_shows_what_arrived(text, content, shown, tmp_path):
     assert third[6] < end[6], "the marker went to the left"
     assert original[2:4] == [content["original"], third[3]]
     assert policy == "refused"
+    assert wide <= inside, "nothing is wider than the window"
+    assert min(heights) >= 44, "fingers are wide"

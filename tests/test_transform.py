@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from uqdm.transforms import integer_wavelet
 from uqdm.transforms.wavelet import analysis, grid_shape, layout, pack, pad_to_blocks, synthesis, unpack
 
 
@@ -63,3 +64,11 @@ def test_padding_repeats_the_last_row_and_column():
     np.testing.assert_array_equal(padded[3, 3], x[1, 2])
     assert grid_shape(2, 3, 4) == (1, 1)
     assert grid_shape(17, 16, 16) == (2, 1)
+
+
+@pytest.mark.parametrize("block", [2, 8, 16, 64])
+def test_pictures_are_made_in_strips_without_a_difference(block):
+    rng = np.random.default_rng(block)
+    doubled = np.rint(rng.normal(0, 4000, (23, 2, 3 * block**2))).astype(np.int32)
+    whole = (integer_wavelet.synthesis(doubled, block, 2.5) + 128) >> 8
+    np.testing.assert_array_equal(integer_wavelet.pixels_of(doubled, block, 2.5, rows=4), whole)

@@ -1,29 +1,28 @@
-"""What all commands share: pictures and models by name, progress bars, options and their checks."""
+"""What all commands share: pictures and models by name, options and their checks."""
 
 import argparse
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import STANDARD, read
+from uqdm.cli.progress import announce_compilation, say
 from uqdm.codec import container
 
 __all__ = [
     "Commands",
     "about",
-    "bar_of",
     "count",
     "fraction",
     "model_for",
     "model_of",
     "opened_picture",
+    "percentage",
     "picture_of",
     "positive",
     "quiet_readers",
-    "say",
     "say_dropped",
     "seed",
     "start_jax",
@@ -101,7 +100,7 @@ def quiet_readers() -> Iterator[None]:
 
 
 def start_jax() -> None:
-    """Makes sure that JAX finds a device, before any work is done."""
+    """Makes sure that JAX finds a device, before any work is done, and lets compilations be said."""
     import jax
 
     try:
@@ -110,6 +109,7 @@ def start_jax() -> None:
         asked = os.environ.get("JAX_PLATFORMS")
         what = f"JAX_PLATFORMS={asked} names no device that is here" if asked else str(error).splitlines()[0]
         raise UserError(f"JAX cannot start: {what}; unset it or set JAX_PLATFORMS=cpu, and see uqdm doctor") from None
+    announce_compilation()
 
 
 def model_of(name: str):
@@ -137,18 +137,6 @@ def model_for(name: str | None, picture, *, lossless: bool = False):
     return default_model(*picture.shape[:2], lossless=lossless)
 
 
-def bar_of(total: int, what: str, unit: str = "step"):
-    """A progress bar on a terminal, for work that lasts over a second."""
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=what, unit=unit, delay=1, leave=False, disable=None, file=sys.stderr)
-
-
-def say(line: str) -> None:
-    """A line for people, beside what goes to standard output."""
-    print(line, file=sys.stderr)
-
-
 def positive(text: str) -> float:
     """An argument: a number above 0."""
     value = _number(text)
@@ -162,6 +150,14 @@ def fraction(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must lie in [0, 1], got {text}")
+    return value
+
+
+def percentage(text: str) -> float:
+    """An argument: a number from 0 to 100."""
+    value = _number(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must lie in [0, 100], got {text}")
     return value
 
 

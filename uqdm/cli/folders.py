@@ -1,11 +1,14 @@
 """encode and decode with folders in the place of files: every picture or stream below IN."""
 
 import argparse
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from uqdm.cli.common import bar_of, say, start_jax
+from uqdm.cli.common import start_jax
 from uqdm.cli.errors import UserError
+from uqdm.cli.progress import Progress, say
 
 __all__ = ["decode_folder", "encode_folder"]
 
@@ -15,7 +18,7 @@ def encode_folder(options: argparse.Namespace) -> None:
     from uqdm.distributed.work import Encoding
     from uqdm.training.dataset import SUFFIXES
 
-    names = ("tau", "bpp", "lossless", "model", "seed", "background", "force")
+    names = ("tau", "bpp", "lossless", "model", "seed", "background", "frame", "force")
     given = {name: getattr(options, name) for name in names}
     do = Encoding(file_bytes=options.bytes, psnr_db=options.psnr, **given)
     _run(options, do, SUFFIXES, ".uqdm", "encode")
@@ -45,21 +48,29 @@ def _run(options: argparse.Namespace, do, suffixes: set[str], suffix: str, what:
     if not files:
         raise UserError(f"there is nothing to {what} below {folder}")
     missing = [file for file in files if options.force or not Path(file.target).exists()]
-    failed, written = [], 0
-    with bar_of(len(files), what, "file") as bar:
+    failed, written, notes = [], 0, Counter()
+    with Progress(len(files), what, "file") as bar:
         bar.update(len(files) - len(missing))
         for outcome in _outcomes(options, batches_of(missing, do.size_of), do):
             bar.update()
             written += outcome.target_bytes
+            notes.update(map(_kind_of_note, outcome.notes))
             if outcome.error:
                 failed.append(outcome)
     done = len(missing) - len(failed)
     before = f", {len(files) - len(missing)} were there before" if len(missing) < len(files) else ""
     say(f"{out}: {done} of {len(files)} files, {written} bytes{before}")
+    for note, count in notes.most_common():
+        say(f"  {note} ({count} {'file' if count == 1 else 'files'})")
     for outcome in failed:
         say(f"  {outcome.source}: {outcome.error}")
     if failed:
         raise UserError(f"{len(failed)} of {len(files)} files failed")
+
+
+def _kind_of_note(note: str) -> str:
+    """A note without its numbers, so that equal ones are counted together: the first of N frames, N dpi."""
+    return re.sub(r"\b\d+(\.\d+)?\b", "N", note)
 
 
 def _outcomes(options: argparse.Namespace, batches: list, do) -> Iterator:

@@ -4,9 +4,10 @@ import argparse
 import json
 import math
 
-from uqdm.cli.common import Commands, about, bar_of, model_of, start_jax, with_model
+from uqdm.cli.common import Commands, about, model_of, start_jax, with_model
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import read
+from uqdm.cli.progress import Progress
 from uqdm.codec import container
 
 __all__ = ["add_commands"]
@@ -58,7 +59,7 @@ def _verify(options: argparse.Namespace) -> None:
     start_jax()
     with about(options.input):
         receiver = receiver_of(data, model=options.model and model_of(options.model))
-        with bar_of(receiver.header.total_steps, "verify") as bar:
+        with Progress(receiver.header.total_steps, "verify") as bar:
             while receiver.receive():
                 bar.update()
         container.metadata(data)

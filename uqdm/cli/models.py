@@ -1,10 +1,11 @@
-"""import-checkpoint: what makes model files."""
+"""import-checkpoint and warm-up: what makes model files, and what makes models ready."""
 
 import argparse
 
-from uqdm.cli.common import Commands, say, with_force
+from uqdm.cli.common import Commands, model_of, with_force
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import may_write, write
+from uqdm.cli.progress import Progress, say
 
 __all__ = ["add_commands"]
 
@@ -24,6 +25,14 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("--name", default="uqdm", help="name in the model file")
     with_force(sub)
 
+    sub = commands.add(
+        "warm-up",
+        _warm_up,
+        "compile now what pictures of any size need, so that nobody waits for it later",
+        "\n--model photo",
+    )
+    sub.add_argument("--model", metavar="NAME", help="a model of the package or a file (all models of the package)")
+
 
 def _import_checkpoint(options: argparse.Namespace) -> None:
     from uqdm.pretrained.published_uqdm import read_published
@@ -38,3 +47,23 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
     noise = model.noise
     gammas = f"gamma {noise.gamma_min:.3f} to {noise.gamma_max:.3f}"
     say(f"{options.output}: model {model.id[:4].hex()}, {model.steps} steps, {gammas}")
+
+
+def _warm_up(options: argparse.Namespace) -> None:
+    from uqdm.exact.programs import cache_folder, ready
+    from uqdm.library import SHIPPED
+    from uqdm.lossless.predicted import load_residual
+    from uqdm.nested.model import NestedModel
+
+    folder = cache_folder()
+    if folder is None:
+        raise UserError("UQDM_CACHE turns the cache off and nothing would be left: unset it or name a folder in it")
+    models = [model_of(name) for name in ((options.model,) if options.model else SHIPPED)]
+    if not isinstance(models[0], NestedModel):
+        raise UserError(f"{options.model} compiles for every size of picture anew: there is nothing to prepare")
+    programs = [program for model in (*models, load_residual()) for program in model.programs()]
+    with Progress(len(programs), "compile", "programme") as bar:
+        for program in programs:
+            ready(program)
+            bar.update()
+    say(f"{folder}: ready")

@@ -2,19 +2,16 @@
 
 import argparse
 import re
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uqdm.cli.common import (
     Commands,
-    bar_of,
     count,
     model_for,
     picture_of,
     quiet_readers,
-    say,
     with_background,
     with_force,
     with_model,
@@ -22,6 +19,7 @@ from uqdm.cli.common import (
 )
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import may_write, read, write
+from uqdm.cli.progress import Progress, say
 from uqdm.errors import PictureError
 
 if TYPE_CHECKING:
@@ -118,7 +116,7 @@ def _eval(options: argparse.Namespace) -> None:
     folder = Path(options.output)
     part = int(shard[1]), int(shard[2])
     try:
-        with bar_of(len(range(part[0], count, part[1])), "eval", "picture") as bar:
+        with Progress(len(range(part[0], count, part[1])), "eval", "picture") as bar:
             own = run(
                 source,
                 plan,
@@ -128,7 +126,7 @@ def _eval(options: argparse.Namespace) -> None:
                 shard=part,
                 load_s=load_s,
                 on_picture=bar.update,
-                on_note=lambda line: bar.write(line, file=sys.stderr),
+                on_note=bar.say,
             )
         measured, pictures, left_out = Records(folder).keys(), [], []
         for member in members_of(source, count, own):
@@ -249,7 +247,7 @@ def _plot(options: argparse.Namespace) -> None:
         found = _curves_of(options.inputs, metric)
     else:
         pictures = {path: picture_of(path, options) for path in options.inputs}
-        with bar_of(len(pictures) * (1 + len(BASELINES)), "plot") as bar:
+        with Progress(len(pictures) * (1 + len(BASELINES)), "plot") as bar:
             for path, picture in pictures.items():
                 model = model_for(options.model, picture)
                 rows += [(path, point) for point in progressive_points(picture, model, metrics=[metric])]
@@ -294,7 +292,7 @@ def _report(options: argparse.Namespace) -> None:
     may_write(options.output, options.force)
     picture = picture_of(options.image, options)
     model = model_for(options.model, picture)
-    with bar_of(2 * model.steps, "report") as bar:
+    with Progress(2 * model.steps, "report") as bar:
         text = report(Path(options.image).name, picture, model, on_step=bar.update)
     write(options.output, text.encode())
     say(f"{options.output}: {len(text) / 2**20:.1f} MiB; open it in a browser")
@@ -310,6 +308,6 @@ def _allocation(options: argparse.Namespace) -> None:
     model = model_for(options.model, picture)
     if not isinstance(model, NestedModel):
         raise UserError("only models of the nested process have blocks: choose another --model")
-    with bar_of(model.steps, "allocation") as bar:
+    with Progress(model.steps, "allocation") as bar:
         bits = block_bits(picture, model, on_step=bar.update)
     write(options.output, plot_allocation(picture, bits, model.block, Path(options.output).suffix[1:].lower()))

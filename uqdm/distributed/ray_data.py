@@ -43,7 +43,7 @@ def run(
     try:
         given = data.from_items(items, override_num_blocks=max(1, len(items)))
         for row in given.flat_map(_outcomes, fn_kwargs={"do": do}).iter_rows():
-            yield Outcome(**row)
+            yield Outcome(**row | {"notes": tuple(row["notes"])})
     finally:
         if started:
             ray.shutdown()

@@ -18,7 +18,7 @@ from uqdm.codec import container
 from uqdm.codec.api import decode_batch, encode_batch
 from uqdm.errors import FormatError
 from uqdm.files import write_whole
-from uqdm.pictures import picture_file, read_picture
+from uqdm.pictures import open_picture, picture_file
 
 __all__ = ["Decoding", "Encoding", "File", "Outcome", "batches_of", "files_below"]
 
@@ -41,6 +41,8 @@ class Outcome(NamedTuple):
     target_bytes: int
     error: str | None = None
     """One line, or None where the target is there."""
+    notes: tuple[str, ...] = ()
+    """What was chosen, changed or left out when it was read, a line each."""
 
 
 def files_below(folder: Path, out: Path, suffixes: Iterable[str], suffix: str) -> list[File]:
@@ -105,12 +107,15 @@ class Encoding:
     model: str | None = None
     seed: int = 0
     background: str | None = None
+    frame: int | None = None
     force: bool = False
 
     def size_of(self, path: str) -> tuple[int, int] | None:
         """Height and width of a picture file, from its header."""
         try:
             with Image.open(path) as image:
+                if self.frame is not None and getattr(image, "n_frames", 1) >= self.frame:
+                    image.seek(self.frame - 1)
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
                 width, height = image.size
                 return (width, height) if turned else (height, width)
@@ -124,9 +129,10 @@ class Encoding:
         }
         return _do(files, self._read, lambda pictures: encode_batch(pictures, **limits), self.force)
 
-    def _read(self, path: str) -> tuple[np.ndarray, int]:
+    def _read(self, path: str) -> tuple[np.ndarray, int, tuple[str, ...]]:
         data = Path(path).read_bytes()
-        return read_picture(data, self.background), len(data)
+        picture = open_picture(data, background=self.background, frame=self.frame)
+        return picture.pixels, len(data), (*picture.notes, *(f"not kept: {what}" for what in picture.dropped))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,9 +169,9 @@ class Decoding:
 
         return _do(files, self._read, pictures_of, self.force)
 
-    def _read(self, path: str) -> tuple[bytes, int]:
+    def _read(self, path: str) -> tuple[bytes, int, tuple[str, ...]]:
         data = Path(path).read_bytes()
-        return data if self.file_bytes is None else container.cut(data, self.file_bytes), len(data)
+        return data if self.file_bytes is None else container.cut(data, self.file_bytes), len(data), ()
 
 
 def _metadata_of(data: bytes) -> dict:
@@ -181,17 +187,17 @@ def _do(files: Sequence[File], read: Callable, make: Callable, force: bool) -> l
     outcomes, taken, inputs = [], [], []
     for file in files:
         try:
-            value, size = read(file.source)
+            value, size, notes = read(file.source)
         except (OSError, ValueError) as error:
             outcomes.append(Outcome(file.source, 0, 0, _line(error)))
         else:
-            taken.append((file, size))
+            taken.append((file, size, notes))
             inputs.append(value)
     try:
         made = make(inputs) if inputs else []
     except ValueError:
         made = [_alone(make, value) for value in inputs]
-    for (file, size), result in zip(taken, made, strict=True):
+    for (file, size, notes), result in zip(taken, made, strict=True):
         if isinstance(result, ValueError):
             outcomes.append(Outcome(file.source, size, 0, _line(result)))
             continue
@@ -201,7 +207,7 @@ def _do(files: Sequence[File], read: Callable, make: Callable, force: bool) -> l
         except OSError as error:
             outcomes.append(Outcome(file.source, size, 0, f"cannot write {file.target}: {_line(error)}"))
         else:
-            outcomes.append(Outcome(file.source, size, len(result)))
+            outcomes.append(Outcome(file.source, size, len(result), notes=notes))
     return outcomes
 
 

@@ -37,7 +37,7 @@ BASELINES: dict[str, Baseline] = {
     "jpeg": Baseline(
         "JPEG", "JPEG", _QUALITIES, lambda q: {"quality": q, "subsampling": 0, "optimize": True}, "#8c8c8c"
     ),
-    "webp": Baseline("WebP", "WEBP", _QUALITIES, lambda q: {"quality": q, "method": 6}, "#d98e00"),
+    "webp": Baseline("WebP", "WEBP", _QUALITIES, lambda q: {"quality": q, "method": 6}, "#b87600"),
     "avif": Baseline("AVIF", "AVIF", _AVIF_QUALITIES, lambda q: {"quality": q, "subsampling": "4:4:4"}, "#0072b2"),
     "jp2": Baseline(
         "JPEG 2000",

@@ -26,7 +26,9 @@ __all__ = ["page", "report"]
 _LONGEST_SIDE = 1024
 _QUALITY = 85
 _WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 560, 16, 262
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 540, 16, 262
+_DASHES = ("7 3", "2 3", "10 3 2 3", "12 4", "4 2", "6 2 2 2 2 2")
+"""Of the curves of other codecs, in their order: they are told apart without colour."""
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
 
@@ -81,12 +83,19 @@ def _curve(axes: _Axes, found: Mapping[str, Sequence[tuple[float, float]]]) -> s
     parts.append(f'    <text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">bits per pixel (whole file)</text>')
     parts.append(f'    <text x="{_LEFT + 8}" y="{_TOP + 16}">PSNR in dB</text>')
     below, colours = -math.inf, {baseline.name: baseline.colour for baseline in BASELINES.values()}
+    order = list(colours)
     for codec, points in sorted(found.items(), key=lambda item: -item[1][-1][1]):
         places = " ".join(f"{axes.x(rate)},{axes.y(value)}" for rate, value in points if rate >= axes.rates[0])
         kind, colour = ("ours", "var(--ink)") if codec == OURS else ("baseline", colours[codec])
-        below = max(axes.y(points[-1][1]) + 4, below + 15)
-        parts.append(f'    <polyline class="{kind}" points="{places}" style="stroke: {colour}"/>')
-        parts.append(f'    <text class="name" x="{_RIGHT + 6}" y="{below}" style="fill: {colour}">{codec}</text>')
+        end = axes.y(points[-1][1])
+        below = max(end + 4, below + 15)
+        dashes = "none" if codec == OURS else _DASHES[order.index(codec) % len(_DASHES)]
+        style = f"stroke: {colour}; stroke-dasharray: {dashes}"
+        parts.append(f'    <polyline class="{kind}" points="{places}" style="{style}"/>')
+        # A piece of the line beside the name, and the name in the colour of text, which every curve's colour is not.
+        mark = f"{_RIGHT + 4},{below - 4} {_RIGHT + 28},{below - 4}"
+        parts.append(f'    <polyline class="{kind} key" points="{mark}" style="{style}"/>')
+        parts.append(f'    <text class="name" x="{_RIGHT + 32}" y="{below}">{codec}</text>')
     parts.append('    <circle id="marker" r="7"/>\n  </svg>')
     return "\n".join(parts)
 

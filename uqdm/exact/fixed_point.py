@@ -79,8 +79,10 @@ def rescaling(real: np.ndarray, largest: np.ndarray | int, bias: np.ndarray | fl
     extra = tuple(range(max(0, bias.ndim - real.ndim)))
     need = np.abs(real) * largest + np.max(np.abs(bias), axis=extra)
     # |x M + B| < 2^31, with a half in B for rounding to nearest, and a hundredth for rounding M.
-    shift = np.clip(np.floor(31 - np.log2(1.01 * (need + 0.5))), 4, 30)
-    multiplier, offset = np.rint(real * 2**shift), np.rint(bias * 2**shift + 2 ** (shift - 1))
+    # 31 - log2(...), rounded down: by the exponent, since libraries round logarithms differently.
+    mantissa, exponent = np.frexp(1.01 * (need + 0.5))
+    shift = np.clip(31 - exponent + (mantissa == 0.5), 4, 30)
+    multiplier, offset = np.rint(real * 2.0**shift), np.rint(bias * 2.0**shift + 2.0 ** (shift - 1))
     if max(np.abs(multiplier).max(), np.abs(offset).max()) >= 2**31:
         raise ValueError("the integer network is not exact: a gain or a bias is too large, the training went astray")
     return {

@@ -18,13 +18,14 @@ import contextlib
 import functools
 import hashlib
 import logging
+import math
 import os
 import platform
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import Future
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -34,10 +35,13 @@ import jax
 import numpy as np
 from jax.experimental import serialize_executable
 
-__all__ = ["LIMIT_BYTES", "Program", "cache_folder", "ready", "remembered", "run"]
+__all__ = ["LIMIT_BYTES", "Program", "cache_folder", "on_compile", "prepare", "ready", "remembered", "run"]
 
 LIMIT_BYTES = 2**28
 """Of all files in the folder."""
+
+on_compile: list[Callable[[], object]] = []
+"""Called before every compilation, in the thread that compiles."""
 
 _LOG = logging.getLogger("uqdm")
 
@@ -79,6 +83,18 @@ def ready(program: Program) -> Callable[..., tuple]:
     return future.result()
 
 
+def prepare(programs: Iterable[Program]) -> None:
+    """Begins to load programmes that the folder has, in the background; nothing is compiled."""
+    folder = _folder()
+    if jax.config.jax_disable_jit or folder is None:
+        return
+    for program in programs:
+        if (folder / program.name).exists():
+            future, new = _promised(program)
+            if new:
+                _workers().submit(_keep, future, program)
+
+
 def run(function: Callable[..., tuple], statics: tuple[Hashable, ...], *arguments: Any) -> tuple:
     """What a function gives, by its programme."""
     return ready(Program(function, statics, arguments))(*arguments)
@@ -112,6 +128,11 @@ def _promised(program: Program) -> tuple[Future, bool]:
         return _promises.setdefault(key, Future()), new
 
 
+@functools.cache
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="uqdm-programs")
+
+
 def _keep(future: Future, program: Program) -> None:
     """Keeps a promise."""
     try:
@@ -136,8 +157,11 @@ def _loaded(program: Program) -> Callable[..., tuple] | None:
 
 
 def _compiled(program: Program) -> Callable[..., tuple]:
+    for listener in on_compile:
+        listener()
     function = functools.partial(program.function, *program.statics)
-    compiled = jax.jit(function).lower(*program.arguments).compile()
+    with _not_in_jax_cache():
+        compiled = jax.jit(function).lower(*program.arguments).compile()
     if _folder() is not None:
         try:
             executable, _, results = serialize_executable.serialize(compiled)
@@ -146,6 +170,28 @@ def _compiled(program: Program) -> Callable[..., tuple]:
         else:
             _write(program.name, bytes([results.num_leaves]) + executable)
     return compiled
+
+
+_outside, _least_seconds = 0, 0.0
+_outside_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _not_in_jax_cache() -> Iterator[None]:
+    """Keeps what is compiled out of JAX's own cache: an executable that comes from there cannot be serialized again."""
+    global _outside, _least_seconds
+    with _outside_lock:
+        _outside += 1
+        if _outside == 1:
+            _least_seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
+    try:
+        yield
+    finally:
+        with _outside_lock:
+            _outside -= 1
+            if _outside == 0:
+                jax.config.update("jax_persistent_cache_min_compile_time_secs", _least_seconds)
 
 
 def _one_line(error: BaseException) -> str:

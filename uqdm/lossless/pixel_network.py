@@ -44,7 +44,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int8, Int32
+from jaxtyping import Array, Bool, Float, Int8, Int32, UInt8
 
 from uqdm.exact.convolution import CONVOLUTIONS, SUM_LIMIT
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, kernel_scales, kernel_steps, rescaling, round_kernels
@@ -155,6 +155,11 @@ def init(width: int, key: Array) -> list[Parameters]:
     return networks
 
 
+def _convolved(x: Array, kernel: Array) -> Array:
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
+
+
 def apply(parameters: Parameters, features: Float[Array, "n h w 57"]) -> Float[Array, "n h w 9"]:
     """Eq. 2 in floating point, kernels and activations rounded."""
     parameters = round_kernels(parameters)
@@ -162,14 +167,12 @@ def apply(parameters: Parameters, features: Float[Array, "n h w 57"]) -> Float[A
     for name in LAYERS:
         layer = parameters[name]
         ceiling = jnp.maximum(layer["ceiling"], 0.1)
-        share = jnp.clip(
-            (CONVOLUTIONS["convolution"](hidden, layer["kernel"]) + layer["bias"][None, None, None]) / ceiling, 0, 1
-        )
+        share = jnp.clip((_convolved(hidden, layer["kernel"]) + layer["bias"][None, None, None]) / ceiling, 0, 1)
         rounded = jnp.round(share * ACTIVATION_LIMIT) / ACTIVATION_LIMIT
         hidden = (share + jax.lax.stop_gradient(rounded - share)) * ceiling
     direct = parameters["direct"]
-    outputs = CONVOLUTIONS["convolution"](hidden, parameters["head"]["kernel"])
-    return outputs + CONVOLUTIONS["convolution"](features, direct["kernel"]) + direct["bias"][None, None, None]
+    outputs = _convolved(hidden, parameters["head"]["kernel"])
+    return outputs + _convolved(features, direct["kernel"]) + direct["bias"][None, None, None]
 
 
 _UNITS = np.array([TICKS] * 3 + [64] * 3 + [256] * 3, np.float64)
@@ -240,35 +243,42 @@ def check(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def class_index(arrays: Mapping[str, np.ndarray], index: int) -> dict[str, Array]:
-    """What `evaluate` needs for one class: kernels float32, the rest int32, on the default device."""
+    """What `evaluate` needs for one class: kernels int8, the rest int32, on the default device."""
     own = {name: array[index] for name, array in arrays.items() if name != "table"}
     return {
-        name: jnp.asarray(array, jnp.float32 if name.endswith("/kernel") else jnp.int32) for name, array in own.items()
+        name: jnp.asarray(array, jnp.int8 if name.endswith("/kernel") else jnp.int32) for name, array in own.items()
     }
 
 
 @functools.partial(jax.jit, static_argnames=("convolution",))
-def evaluate(rows: Mapping[str, Array], features: Int8[Array | np.ndarray, "n h w 45"], *, convolution: str) -> Outputs:
+def evaluate(
+    rows: Mapping[str, Array],
+    features: Int8[Array | np.ndarray, "n h w 45"],
+    inside: Bool[Array | np.ndarray, "h w"],
+    *,
+    convolution: str,
+) -> Outputs:
     """Eq. 2 in integers.
 
     Args:
       rows: of one class (`class_index`).
-      features: those of Eq. 1 in their order without |r|, which is made here.
+      features: those of Eq. 1 in their order without |r|, which is made here; 0 outside of the picture.
+      inside: where the picture is.
       convolution: a key of `uqdm.exact.convolution.CONVOLUTIONS`.
     """
-    given = jnp.asarray(features, jnp.int32)
+    given = jnp.asarray(features, jnp.int8)
     everything = jnp.concatenate([given[..., :12], jnp.abs(given[..., :12]), given[..., 12:]], -1)
 
-    def layer(name: str, x: Int32[Array, "n h w c"]) -> Int32[Array, "n h w d"]:
-        sums = CONVOLUTIONS[convolution](x.astype(jnp.float32), rows[f"{name}/kernel"]).astype(jnp.int32)
+    def layer(name: str, x: Int8[Array, "n h w c"] | UInt8[Array, "n h w c"]) -> Int32[Array, "n h w d"]:
+        sums = CONVOLUTIONS[convolution].same(x, rows[f"{name}/kernel"])
         multiplier, offset, shift = (
             rows[f"{name}/{part}"][None, None, None] for part in ("multiplier", "offset", "shift")
         )
         return (sums * multiplier + offset) >> shift
 
-    hidden = everything
+    hidden, mask = everything, jnp.asarray(inside)[None, :, :, None]
     for name in LAYERS:
-        hidden = jnp.clip(layer(name, hidden), 0, ACTIVATION_LIMIT)
+        hidden = jnp.where(mask, jnp.clip(layer(name, hidden), 0, ACTIVATION_LIMIT), 0).astype(jnp.uint8)
     outputs = layer("head", hidden) + layer("direct", everything)
     return Outputs(
         jnp.clip(outputs[..., :3], -LOCATION_LIMIT, LOCATION_LIMIT),
@@ -277,6 +287,6 @@ def evaluate(rows: Mapping[str, Array], features: Int8[Array | np.ndarray, "n h 
     )
 
 
-def expected(convolution: str, rows, features) -> tuple[Array, ...]:
-    """`evaluate` as a programme (uqdm.exact.programs)."""
-    return tuple(evaluate(rows, features, convolution=convolution))
+def expected(convolution: str, rows, features, inside) -> tuple[Array, ...]:
+    """`evaluate` of a tile as a programme (uqdm.exact.programs)."""
+    return tuple(output[0] for output in evaluate(rows, features[None], inside, convolution=convolution))

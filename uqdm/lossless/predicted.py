@@ -9,18 +9,8 @@ the classes those of uqdm.nested.schedule, Eq. 2, for the pixels of every 2 x 2.
 something that the residual needs as well, so a lossless stream begins as the lossy one does, check value included, and
 goes on in the same code word.
 
-Prediction. The midpoints of the cells are turned back into pixels in integers (numbers with f fractional bits are
-written Qf). With v = m + 2 o the doubled value of a coefficient (0 where m = 0; uqdm.nested.process), N a constant of
-its band and F = floor(N Delta + 1/2),
-
-    c = lim(floor((v F + 2^19) / 2^20), 2^28),                       Q12                                  (2)
-
-undoes the scaling of bands; the lifting steps of uqdm.transforms.wavelet follow in the same order with 16-bit
-constants,
-
-    low -= floor((L (detail + detail before) + 2^15) / 2^16)  and so on,                                  (3)
-
-then the colour transform, P = 127.5 + floor((M^T c) / 2^20) in Q8, limited to 0 ... 255.
+Prediction. The midpoints of the cells are turned back into pixels in integers (uqdm.transforms.integer_wavelet), from
+the doubled values v = m + 2 o of coefficients (0 where m = 0; uqdm.nested.process).
 
 Coding. A network (uqdm.lossless.pixel_network) expects the pixel near mu, with a scale, both integers in units of
 1/256. With d = floor((mu + 128) / 256) the symbol is the cell [256 k, 256 k + 256), k = x - d, of a regular lattice,
@@ -47,79 +37,19 @@ from channel_sim.refinement import (
     whole_line,
 )
 from uqdm import archive
-from uqdm.exact import programs
 from uqdm.exact.convolution import proven_convolution
-from uqdm.exact.strips import in_strips
+from uqdm.exact.programs import Program, run
+from uqdm.exact.tiles import SIDES, in_tiles
 from uqdm.lossless import pixel_network as network
 from uqdm.lossless.pixel_network import COLOUR_ORDER, POSITIONS, TICKS
 from uqdm.nested.model import NestedModel
 from uqdm.nested.state import NestedState
+from uqdm.transforms.integer_wavelet import synthesis
 from uqdm.transforms.wavelet import unpack
 
-__all__ = ["PredictedPixels", "PredictedResidual", "load_residual", "predict_pixels"]
+__all__ = ["PredictedPixels", "PredictedResidual", "load_residual"]
 
 _FORMAT = 1
-_STRIP_QUADS = 2**16
-"""Quads that the network is asked about at once, about: memory stays bounded."""
-
-# Constants of the prediction, rounded from those of uqdm.transforms.wavelet; bits are meant by docs/format.md, section
-# 10.
-_LOW_GAIN, _DETAIL_GAIN = 57007, 75340
-_LIFTING = (-103949, -3472, 57862, 29066)
-_COLOUR = np.array([[37837, 37837, 37837], [46341, 0, -46341], [26755, -53510, 26755]])
-# 2^23 / gain of a band: the low-pass band after 1, 2, ... octaves; the details (along one axis, both) of octave 1, ...
-_LOW_NUMBERS = (8534080, 8139522, 7973257, 7925198, 7912632, 7909446)
-_DETAIL_NUMBERS = (
-    (8294985, 8062589),
-    (8402000, 8672942),
-    (8020914, 8068855),
-    (7863599, 7802478),
-    (7818483, 7725455),
-    (7806714, 7705316),
-)
-
-
-def _shifted(x: np.ndarray, axis: int, back: bool) -> np.ndarray:
-    """x moved by one place along an axis; the element at the border stands for its mirrored neighbour."""
-    first, last = (np.take(x, [place], axis) for place in (0, -1))
-    body = np.take(x, np.arange(x.shape[axis] - 1) + (not back), axis)
-    return np.concatenate([first, body] if back else [body, last], axis)
-
-
-def _merge(low: np.ndarray, detail: np.ndarray, axis: int) -> np.ndarray:
-    """Eq. 3 along an axis, int64 Q12: the inverse of the lifting steps of uqdm.transforms.wavelet."""
-    low, detail = (low * _LOW_GAIN + 2**15) >> 16, (detail * _DETAIL_GAIN + 2**15) >> 16
-    for first, second in (_LIFTING[2:], _LIFTING[:2]):
-        low = low - ((second * (detail + _shifted(detail, axis, back=True)) + 2**15) >> 16)
-        detail = detail - ((first * (low + _shifted(low, axis, back=False)) + 2**15) >> 16)
-    both = np.stack([low, detail], axis + 1)
-    return both.reshape(*low.shape[:axis], 2 * low.shape[axis], *low.shape[axis + 1 :])
-
-
-def predict_pixels(doubled: np.ndarray, block: int, finest_width: float) -> np.ndarray:
-    """P of Eqs. 2 and 3.
-
-    Args:
-      doubled: v, doubled values of coefficients in ticks, integers (h, w, C).
-      block: B.
-      finest_width: Delta.
-
-    Returns:
-      int64 (h B, w B, 3) in 1/256 of a pixel value, 0 to 255 * 256.
-    """
-
-    def unscaled(band: np.ndarray, number: int) -> np.ndarray:
-        factor = int(np.floor(number * finest_width + 0.5))
-        return np.clip((band * factor + 2**19) >> 20, -(2**28), 2**28)
-
-    bands = unpack(np.asarray(doubled, np.int64)[None], block)
-    low = unscaled(bands[0][0], _LOW_NUMBERS[len(bands) - 2])
-    for band, (single, double) in zip(bands[1:], reversed(_DETAIL_NUMBERS[: len(bands) - 1]), strict=True):
-        rows, columns = (unscaled(band[0, :, :, i], single) for i in range(2))
-        both = unscaled(band[0, :, :, 2], double)
-        low = _merge(_merge(low, columns, 1), _merge(rows, both, 1), 0)
-    pixels = ((low @ _COLOUR + 2**19) >> 20) + (127 * TICKS + TICKS // 2)
-    return np.clip(pixels, 0, 255 * TICKS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,6 +99,14 @@ class PredictedResidual(archive.Contents):
         """What the network needs for every class."""
         return [network.class_index(self.arrays, index) for index in range(len(POSITIONS))]
 
+    def programs(self) -> list[Program]:
+        """What is compiled for pictures of all sizes; a programme that is ready is never compiled again."""
+        convolution = proven_convolution()
+        given = [
+            (np.zeros((side, side, network.FEATURES - 12), np.int8), np.zeros((side, side), bool)) for side in SIDES
+        ]
+        return [Program(network.expected, (convolution,), (self.rows[0], *tile)) for tile in given]
+
 
 @lru_cache(maxsize=1)
 def load_residual() -> PredictedResidual:
@@ -198,7 +136,7 @@ class PredictedPixels:
         shape = state.grid.shape
         midpoint = state.midpoint.reshape(shape).astype(np.int64)
         doubled = np.where(midpoint == 0, 0, midpoint + 2 * state.shift.reshape(shape))
-        prediction = predict_pixels(doubled, model.block, model.schedule.finest_width)
+        prediction = synthesis(doubled, model.block, model.schedule.finest_width)
         self._prediction = network.to_quads(prediction)
         bands = unpack(state.units.reshape(1, *shape), model.block)
         self._fixed = network.fixed_features(prediction, [band[0] for band in bands])
@@ -232,17 +170,15 @@ class PredictedPixels:
         """
         if self._latest is not None and self._latest[0] == index:
             return self._latest[1]
-        rows, convolution = self._residual.rows[index], self._model.convolution or proven_convolution()
+        convolution = self._model.convolution or proven_convolution()
 
-        def evaluate(features, _):
-            outputs = programs.run(network.expected, (convolution,), rows, features)
+        def evaluate(features, inside):
+            outputs = run(network.expected, (convolution,), self._residual.rows[index], features, inside)
             return tuple(np.asarray(part) for part in outputs)
 
-        features = np.concatenate([self._errors, self._fixed], -1)
-        grid = np.zeros(features.shape[:2], np.int8)
-        outputs = in_strips(evaluate, network.HALO, features[None], grid, cells=_STRIP_QUADS)
+        outputs = in_tiles(evaluate, network.HALO, np.concatenate([self._errors, self._fixed], -1))
         height, width = self.known[self._places(index)].shape[:2]
-        flat = tuple(part[0, :height, :width].reshape(-1, 3).astype(np.int64) for part in outputs)
+        flat = tuple(part[:height, :width].reshape(-1, 3).astype(np.int64) for part in outputs)
         self._latest = index, flat
         return flat
 

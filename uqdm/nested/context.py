@@ -78,9 +78,9 @@ def _enlarge(x: Array) -> Array:
     return spread.reshape(n, 2 * height, 2 * width, *rest)
 
 
-def _inherited(parent: Array, index: int) -> Array:
-    """Every coefficient of band `index` > 0 gets the value of its parent."""
-    if index == 1:
+def _inherited(parent: Array) -> Array:
+    """Every coefficient of a detail band gets the value of its parent."""
+    if parent.shape[3] == 1:
         return jnp.broadcast_to(parent, (*parent.shape[:3], 3, 3))
     return _enlarge(parent)
 
@@ -116,7 +116,7 @@ def sums_of_magnitudes(magnitudes: list[Array], chosen: range) -> list[tuple[Arr
         if index == 0:
             parent = near_parents = jnp.zeros_like(own)
         else:
-            parent, near_parents = (_inherited(p, index) for p in (magnitudes[index - 1], _box(magnitudes[index - 1])))
+            parent, near_parents = (_inherited(p) for p in (magnitudes[index - 1], _box(magnitudes[index - 1])))
         if index + 1 == len(magnitudes):
             children = jnp.zeros_like(own)
         elif index == 0:
@@ -130,22 +130,16 @@ def sums_of_magnitudes(magnitudes: list[Array], chosen: range) -> list[tuple[Arr
     return terms
 
 
-def local_features(values: list[Array], magnitudes: list[Array], index: int) -> Array:
+def local_features(values: Array, magnitudes: Array, parent: Array, children: Array | None) -> Array:
     """What the local network of a detail band looks at: (n, H, W, features).
 
     The values and magnitudes of all orientations and colours, the magnitudes of their parents, and the largest of each
     one's 4 children, where there are any.
     """
-    parts = [values[index], magnitudes[index], _inherited(magnitudes[index - 1], index)]
-    if index + 1 < len(magnitudes):
-        n, height, width, *rest = magnitudes[index + 1].shape
-        children = magnitudes[index + 1].reshape(n, height // 2, 2, width // 2, 2, *rest)
-        parts.append(
-            jnp.maximum(
-                jnp.maximum(children[:, :, 0, :, 0], children[:, :, 0, :, 1]),
-                jnp.maximum(children[:, :, 1, :, 0], children[:, :, 1, :, 1]),
-            )
-        )
+    parts = [values, magnitudes, _inherited(parent)]
+    if children is not None:
+        n, height, width, *rest = children.shape
+        parts.append(children.reshape(n, height // 2, 2, width // 2, 2, *rest).max((2, 4)))
     return jnp.concatenate([part.reshape(*part.shape[:3], -1) for part in parts], axis=-1)
 
 

@@ -10,31 +10,35 @@ Fixed point. x = q / 2^f is written Qf; multiplications by real numbers are thos
     stream      Q8, clipped to +-(2^15 - 1)
     activation  0 ... 255, units of ceiling / 255
     outputs     location a and log2-scale b of uqdm.nested.process, Q6, |a| <= 2^10, |b| <= 7 2^6     int16
+                estimate d, Q6, |d| <= 2^11                                                       int16
 
 The context's two sums S (uqdm.nested.network, Eq. 1) are Q16, limited to 0 ... 2^24 - 1; their logarithm is Q10, read
 off the exponent and the first 10 bits of the mantissa of S as a float32, which is exact.
 """
 
 import functools
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Int8, Int16, UInt8
 
 from uqdm.exact.convolution import CONVOLUTIONS, SUM_LIMIT
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, Parameters, kernel_scales, kernel_steps, rescaling
-from uqdm.nested.context import (
-    SUMS,
-    bands_of,
-    channel_range,
-    local_features,
-    pack_bands,
-    signed_neighbours,
-    sums_of_magnitudes,
+from uqdm.exact.grids import Capacity, Cells, Sweep
+from uqdm.nested.block_context import (
+    local_tiles,
+    magnitude_terms,
+    rows_of_sums,
+    rows_of_values,
+    sums_of_children,
+    value_terms,
 )
-from uqdm.nested.network import (
+from uqdm.nested.context import SUMS, channel_range
+from uqdm.nested.network_config import (
     INPUT_LIMIT,
     INPUT_UNITS,
     LEAST_SUM,
@@ -42,25 +46,31 @@ from uqdm.nested.network import (
     TRUNK_MAGNITUDE_LIMIT,
     VALUE_LIMIT,
     NetworkConfig,
-    band_weights,
-    weighted_sum,
 )
 
-__all__ = ["Bands", "check", "evaluate", "from_parameters", "kernels_of", "references", "rows_of_step"]
+__all__ = [
+    "band_weights_of",
+    "check",
+    "estimate_integers",
+    "estimates",
+    "from_parameters",
+    "references",
+    "trunk",
+    "trunk_weights_of",
+]
 
 OUTPUT_BITS = 6
 """Fractional bits of outputs."""
 LOCATION_LIMIT = 16 << OUTPUT_BITS
 LOG2_SCALE_LIMIT = 7 << OUTPUT_BITS
+ESTIMATE_LIMIT = 32 << OUTPUT_BITS
 
 _STREAM_BITS = 8
 _STREAM_LIMIT = 2**15 - 1
-_SUM_BITS, _LOG_BITS, _GAIN_BITS, _VALUE_BITS = 16, 10, 10, 12
+_SUM_BITS, _LOG_BITS, _GAIN_BITS, _VALUE_BITS, _SIGN_BITS = 16, 10, 10, 12, 12
 _LEAST = round(LEAST_SUM * 2**_SUM_BITS)
 
 IntegerArrays = Mapping[str, np.ndarray]
-Bands = range
-"""Indices of neighbouring bands, coarsest first."""
 
 
 def from_parameters(config: NetworkConfig, parameters: Parameters) -> dict[str, np.ndarray]:
@@ -120,18 +130,54 @@ def from_parameters(config: NetworkConfig, parameters: Parameters) -> dict[str, 
         step, largest = kernel(f"local_head_{i}", p[f"local_head_{i}"]["kernel"], ACTIVATION_LIMIT)
         put(f"local_head_{i}", rescaling(step * p["local_gains"][i] * (local[1] / ACTIVATION_LIMIT * unit), largest))
 
-    def fixed(values, bits, limit=2**15 - 1):
-        return np.clip(np.rint(values * 2.0**bits), -limit, limit).astype(np.int16 if limit < 2**15 else np.int32)
-
     weights = p["context_weights"] * np.asarray(SUMS)[:, None] / INPUT_UNITS
-    arrays["context/weights"] = fixed(weights, _SUM_BITS)
-    arrays["context/bias"] = fixed(p["context_bias"], _SUM_BITS, 2**24)
-    arrays["context/gain"] = fixed(p["context_gain"], _GAIN_BITS)
-    arrays["context/values"] = fixed(p["context_values"] * 0.5, _VALUE_BITS)
-    arrays["sign"] = fixed(p["sign_weights"][:, 0], OUTPUT_BITS)
-    arrays["zero_cell"] = fixed(p["zero_cell_bias"], OUTPUT_BITS)
+    arrays["context/weights"] = _fixed(weights, _SUM_BITS)
+    arrays["context/bias"] = _fixed(p["context_bias"], _SUM_BITS, 2**24)
+    arrays["context/gain"] = _fixed(p["context_gain"], _GAIN_BITS)
+    arrays["context/values"] = _fixed(p["context_values"] * 0.5, _VALUE_BITS)
+    arrays["sign"] = _fixed(p["sign_weights"][:, 0], OUTPUT_BITS)
+    arrays["zero_cell"] = _fixed(p["zero_cell_bias"], OUTPUT_BITS)
     check(config, arrays)
     return arrays
+
+
+def estimate_integers(
+    config: NetworkConfig, steps: Int8[np.ndarray, "1 1 width C"], scale: np.ndarray, parameters: Parameters
+) -> dict[str, np.ndarray]:
+    """Integers of the third output, which no symbol depends on.
+
+    Computed in double precision by operations that IEEE 754 rounds correctly, so that they are the same everywhere.
+
+    Args:
+      config: shape of the network.
+      steps: the kernel of the estimate's head in steps.
+      scale: size of a step, float32, C numbers.
+      parameters: tables of the network, float32.
+
+    Returns:
+      Arrays beside those of `from_parameters`.
+
+    Raises:
+      ValueError: sums could leave the range in which they are exact.
+    """
+    p = {name: np.asarray(parameters[f"estimate_{name}"], np.float64)[:, config.kind] for name in ("gain", "bias")}
+    largest = np.abs(steps.astype(np.int64)).sum((0, 1, 2)) * ACTIVATION_LIMIT
+    if largest.max() >= SUM_LIMIT:
+        raise ValueError("the integer network is not exact: sums of estimate_head may reach 2^24")
+    unit, sign = 2**OUTPUT_BITS, np.asarray(parameters["sign_weights"], np.float64)
+    ceiling = np.asarray(parameters["ceilings"], np.float64)[-1]
+    real = np.asarray(scale, np.float64).reshape(-1) * p["gain"] * (ceiling / ACTIVATION_LIMIT * unit)
+    head = rescaling(real, largest, p["bias"] * unit)
+    return {
+        "estimate_head/kernel": steps,
+        **{f"estimate_head/{name}": table for name, table in head.items()},
+        "estimate_sign": _fixed(sign[:, 1], OUTPUT_BITS),
+        "estimate_logarithm": _fixed(0.1 * sign[:, 2], _SIGN_BITS),
+    }
+
+
+def _fixed(values: np.ndarray, bits: int, limit: int = 2**15 - 1) -> np.ndarray:
+    return np.clip(np.rint(values * 2.0**bits), -limit, limit).astype(np.int16 if limit < 2**15 else np.int32)
 
 
 _TERM_LIMITS = MAGNITUDE_LIMIT * np.array([1, 2, 2, 4, 16, 1, 9, 2, 2, 4])
@@ -197,135 +243,331 @@ def log2_of_sum(total: Array) -> Array:
     return (bits >> (23 - _LOG_BITS)) - ((127 + _SUM_BITS) << _LOG_BITS)
 
 
-def _has_rows(name: str) -> bool:
-    """Whether a table has one row per step."""
-    layer, _, part = name.partition("/")
-    if part in ("multiplier", "shift"):
-        return layer.startswith(("activation", "reference_head", "local_head"))
-    return part != "kernel" and not layer.startswith(("second", "hidden"))
+def _tables(config: NetworkConfig, arrays: IntegerArrays, name: str) -> np.ndarray:
+    """A layer's M, s and B of Eq. 1 of uqdm.exact.fixed_point for all steps: int32 (steps + 1, 3 or more, c)."""
+    parts = []
+    for part in ("multiplier", "shift", "offset"):
+        table = arrays[f"{name}/{part}"].astype(np.int32)
+        # A table has a row per step, one for all steps, or rows of classes of blocks in every step.
+        table = table.reshape(-1, 1, table.shape[-1]) if table.ndim < 3 else table
+        parts.append(np.broadcast_to(table, (config.steps + 1, *table.shape[1:])))
+    return np.concatenate(parts, axis=1)
 
 
-def _of_bands(config: NetworkConfig, arrays: IntegerArrays, bands: Bands) -> dict[str, np.ndarray]:
-    """The same with those outputs of the head that are about some bands: locations, then log2-scales."""
-    first, last = channel_range(bands)
-    outputs = np.r_[first:last, config.channels + first : config.channels + last]
-    head = {name: array[..., outputs] for name, array in arrays.items() if name.startswith("reference_head/")}
-    return dict(arrays) | head
+Weights = dict[str, Any]
+"""Arrays that programmes take, in dictionaries."""
 
 
-def kernels_of(config: NetworkConfig, arrays: IntegerArrays, bands: Bands) -> dict[str, np.ndarray]:
-    """All kernels for the outputs of some bands, float32."""
-    chosen = _of_bands(config, arrays, bands)
-    return {name: array.astype(np.float32) for name, array in chosen.items() if name.endswith("/kernel")}
+def trunk_weights_of(config: NetworkConfig, arrays: IntegerArrays, convolution: str) -> Weights:
+    """What `trunk` takes: kernels as matrices, and tables of all steps."""
+    inside = [f"{layer}_{i}" for i in range(config.blocks) for layer in ("first", "second")]
+    activations = [f"activation_{i}" for i in range(config.blocks)]
+    dtype = CONVOLUTIONS[convolution].dtype
+
+    def matrix(name: str) -> np.ndarray:
+        kernel = arrays[f"{name}/kernel"]
+        return kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
+
+    return {
+        "kernels": {name: matrix(name) for name in ("entry", *inside)},
+        "tables": {name: _tables(config, arrays, name) for name in ("entry", *inside, *activations, "hidden")},
+    }
 
 
-def rows_of_step(config: NetworkConfig, arrays: IntegerArrays, bands: Bands, step: int) -> dict[str, np.ndarray]:
-    """One step's rows of all tables for the outputs of some bands, int32."""
-    chosen = _of_bands(config, arrays, bands)
-    tables = {name: array for name, array in chosen.items() if not name.endswith("/kernel")}
-    return {name: (array[step] if _has_rows(name) else array).astype(np.int32) for name, array in tables.items()}
+def band_weights_of(config: NetworkConfig, arrays: IntegerArrays, convolution: str, band: int, kind: str) -> Weights:
+    """What `references` or `estimates` (the kind) takes for a band: kernels, and tables of all steps."""
+    first, last = channel_range(range(band, band + 1))
+    kinds = slice(0, 3) if band == 0 else slice(9 * band - 6, 9 * band + 3)
+    side, dtype = _side(band), CONVOLUTIONS[convolution].dtype
+    context = {name: arrays[f"context/{name}"][..., kinds].astype(np.int32) for name in ("weights", "values")}
+    rows = {name: np.tile(arrays[f"context/{name}"][..., kinds].astype(np.int32), side) for name in ("bias", "gain")}
+    if kind == "references":
+        head, by_sign = "reference_head", ("sign", "zero_cell")
+        parts = {"location": slice(first, last), "scale": slice(config.channels + first, config.channels + last)}
+    else:
+        head, by_sign = "estimate_head", ("estimate_sign", "estimate_logarithm")
+        parts = {"estimate": slice(first, last)}
+    rows |= {name: np.tile(arrays[name][..., kinds].astype(np.int32), side) for name in by_sign}
+    kernel, tables = arrays[f"{head}/kernel"][0, 0], _tables(config, arrays, head)
+    weights: Weights = {
+        "heads": {name: kernel[:, channels].astype(dtype) for name, channels in parts.items()},
+        "head_tables": {name: tables[..., channels] for name, channels in parts.items()},
+        "sums": rows_of_sums(context["weights"], side),
+        "values": rows_of_values(context["values"], side),
+        "rows": rows,
+    }
+    if band + 1 < config.bands:
+        weights["children"] = sums_of_children(side, kinds.stop - kinds.start).astype(dtype)
+    if band in config.local_bands:
+        weights["local"] = _local_weights_of(config, arrays, convolution, band - config.local_bands.start, side)
+    return weights
 
 
-def _table(rows: Mapping[str, Array], name: str, *part) -> Array:
-    """A table with leading axes up to four."""
-    values = rows[name][part]
-    return values.reshape((1,) * (4 - values.ndim) + values.shape)
+def _local_weights_of(config: NetworkConfig, arrays: IntegerArrays, convolution: str, index: int, side: int) -> Weights:
+    """Kernels and tables of a local network; tables are those of whole rows of positions."""
+    way, kernels, tables = CONVOLUTIONS[convolution], {}, {}
+    for name in ("first", "second", "head"):
+        layer = f"local_{name}_{index}"
+        kernel = arrays[f"{layer}/kernel"]
+        if name == "head":
+            matrix = kernel[0, 0]
+        else:
+            features = np.split(kernel, range(9, kernel.shape[2], 9), axis=2) if name == "first" else [kernel]
+            matrix = np.concatenate([way.matrix(part, side) for part in features])
+        kernels[name] = matrix.astype(way.dtype)
+        tables[name] = np.tile(_tables(config, arrays, layer), side)
+    return {"kernels": kernels, "tables": tables}
 
 
-def _rescaled(
-    rows: Mapping[str, Array], name: str, x: Array, part: tuple = (), offset_part: tuple | None = None
-) -> Array:
-    """Eq. 1."""
-    offset = _table(rows, f"{name}/offset", *(part if offset_part is None else offset_part))
-    return (x * _table(rows, f"{name}/multiplier", *part) + offset) >> _table(rows, f"{name}/shift", *part)
+def _side(band: int) -> int:
+    """Positions of a band along a side of a block."""
+    return 1 << max(band - 1, 0)
 
 
-def _activation(*arguments) -> Array:
-    return jnp.clip(_rescaled(*arguments), 0, ACTIVATION_LIMIT)
+def _rescaled(table: Array, x: Array, offset: Array | None = None) -> Array:
+    """Eq. 1 of uqdm.exact.fixed_point with the rows M, s and B of a table."""
+    multiplier, shift, stored = (row.reshape((1,) * (x.ndim - 1) + row.shape) for row in table[:3])
+    return (x * multiplier + (stored if offset is None else offset)) >> shift
 
 
-def _layer(rows: Mapping[str, Array], name: str, x: Array, convolution: str) -> Array:
-    """Sums of products with a kernel."""
-    return CONVOLUTIONS[convolution](x.astype(jnp.float32), rows[f"{name}/kernel"]).astype(jnp.int32)
+def _activation(table: Array, x: Array) -> Array:
+    return jnp.clip(_rescaled(table, x), 0, ACTIVATION_LIMIT).astype(jnp.uint8)
 
 
-def _context(config: NetworkConfig, rows: Mapping[str, Array], units: Array, chosen: Bands, convolution: str):
-    """What contexts and local networks add to location and log-scale (Q6), blocks of the chosen bands."""
-    bands = bands_of(units, config.block)
-    magnitudes = [jnp.minimum(jnp.abs(band), MAGNITUDE_LIMIT) for band in bands]
-    clipped = [jnp.clip(band, -VALUE_LIMIT, VALUE_LIMIT) for band in bands]
-    sums, values = sums_of_magnitudes(magnitudes, chosen), signed_neighbours(clipped, chosen)
-    table = {name: rows[f"context/{name}"] for name in ("weights", "bias", "gain", "values")}
-    locations, scales = [], []
-    for index, f, v in zip(chosen, sums, values, strict=True):
-        scale = jnp.zeros_like(f[0])
-        for i in range(2):
-            bias, gain = (band_weights(table[name][i], index)[None, None, None] for name in ("bias", "gain"))
-            total = weighted_sum(f, band_weights(table["weights"][i], index)[None]) + bias
-            scale = scale + gain * log2_of_sum(total)
-        scale = (scale + (1 << 13)) >> 14
-        location = (weighted_sum(v, band_weights(table["values"], index)[None]) + (1 << 9)) >> 10
-        if index in config.local_bands:
-            i = index - config.local_bands.start
-            x = local_features(clipped, magnitudes, index)
-            for name in (f"local_first_{i}", f"local_second_{i}"):
-                x = _activation(rows, name, _layer(rows, name, x, convolution))
-            name = f"local_head_{i}"
-            x = _rescaled(rows, name, _layer(rows, name, x, convolution))
-            location = location + x[..., :9].reshape(location.shape)
-            scale = scale + x[..., 9:].reshape(scale.shape)
-        scales.append(scale)
-        locations.append(location)
-    return pack_bands(locations, chosen), pack_bands(scales, chosen)
-
-
-@functools.partial(jax.jit, static_argnames=("config", "bands", "convolution"))
-def evaluate(
+def trunk(
     config: NetworkConfig,
-    rows: Mapping[str, Array],
-    units: Int[Array | np.ndarray, "n h w C"],
-    classes: Int[Array | np.ndarray, "h w"],
-    *,
-    bands: Bands,
-    convolution: str = "convolution",
-) -> tuple[Int[Array, "n h w c"], Int[Array, "n h w c"]]:
-    """Location and log2-scale before a step, for the c channels of neighbouring bands.
+    capacity: Capacity,
+    convolution: str,
+    weights: Weights,
+    step: Int[Array, ""],
+    units: Int8[Array, "places C"],
+    cells: Cells,
+) -> tuple[UInt8[Array, "places width"]]:
+    """The last activation of the residual blocks before a step.
 
     Args:
       config: shape of the network.
-      rows: kernels (`kernels_of`), and tables of the step (`rows_of_step`), of the same bands.
-      units: input, int8.
-      classes: of the blocks (uqdm.nested.schedule).
-      bands: which bands are asked for.
+      capacity: what `units` and `cells` are laid out for (uqdm.exact.grids).
       convolution: a key of `uqdm.exact.convolution.CONVOLUTIONS`.
+      weights: of `trunk_weights_of`.
+      step: how many steps are behind us.
+      units: input, blocks being cells.
+      cells: their classes are those of uqdm.nested.schedule.
+    """
+    way, sweep = CONVOLUTIONS[convolution], Sweep(capacity, cells)
+    kernels, tables = weights["kernels"], {name: table[step] for name, table in weights["tables"].items()}
+
+    def after(stream: Array, block: int) -> tuple[Array, ...]:
+        """The stream, and what of it the next block takes."""
+        stream = jnp.clip(stream, -_STREAM_LIMIT, _STREAM_LIMIT)
+        if block == config.blocks:
+            return (_activation(tables["hidden"], stream),)
+        taken = _activation(tables[f"activation_{block}"], stream)
+        return stream.astype(jnp.int16), way.kept(taken)
+
+    def entry(start):
+        own = sweep.at(units, start)
+        features = jnp.concatenate([own, jnp.minimum(jnp.abs(own), TRUNK_MAGNITUDE_LIMIT)], -1)
+        offset = tables["entry"][2:][jnp.maximum(sweep.classes(start), 0)]
+        return after(_rescaled(tables["entry"], way.product(features, kernels["entry"]), offset), 0)
+
+    filled = sweep.fill(entry)
+    for i in range(config.blocks):
+        stream, taken = filled
+
+        def first(start, i=i, taken=taken):
+            sums = way.product(_flat(sweep.window(taken, start)), kernels[f"first_{i}"])
+            return (way.kept(_activation(tables[f"first_{i}"], sums)),)
+
+        (between,) = sweep.fill(first)
+
+        def second(start, i=i, stream=stream, between=between):
+            sums = way.product(_flat(sweep.window(between, start)), kernels[f"second_{i}"])
+            return after(sweep.at(stream, start).astype(jnp.int32) + _rescaled(tables[f"second_{i}"], sums), i + 1)
+
+        filled = sweep.fill(second)
+    (hidden,) = filled
+    return (hidden,)
+
+
+def _flat(x: Array) -> Array:
+    """All axes but the first as one."""
+    return x.reshape(x.shape[0], -1)
+
+
+def _units_of(units: Array, band: int) -> Array:
+    """What blocks hold of a band, int8 (places, s, s k)."""
+    first, last = channel_range(range(band, band + 1))
+    return units[:, first:last].reshape(len(units), _side(band), -1)
+
+
+def _magnitudes(x: Array) -> Array:
+    return jnp.minimum(jnp.abs(x), MAGNITUDE_LIMIT)
+
+
+def _values(x: Array) -> Array:
+    return jnp.clip(x, -VALUE_LIMIT, VALUE_LIMIT)
+
+
+def _total(terms: Sequence[Array | None], weights: Array) -> Array:
+    """Sum of arrays (chunk, s, s k), each times its row of weights (terms, s k), int32."""
+    products = [
+        term.astype(jnp.int32) * row[None, None] for term, row in zip(terms, weights, strict=True) if term is not None
+    ]
+    return functools.reduce(operator.add, products)
+
+
+class _Said(NamedTuple):
+    """What the neighbourhood says of the blocks of a chunk in a band, each int32 (chunk, s, s k)."""
+
+    location: Array
+    """Weighted values, Q16."""
+    logarithm: Array
+    """Of S_1, Q10."""
+    scale: Array
+    """What the logarithms of both sums say, Q6."""
+    local: tuple[Array, ...] | None = None
+    """What the local network says about location and scale, Q6, where there is one."""
+
+
+def _neighbourhood(
+    config: NetworkConfig, band: int, convolution: str, weights: Weights, step: Array, units: Array, sweep: Sweep
+) -> Callable[[Array], _Said]:
+    """A function of chunks."""
+    own, parent = _units_of(units, band), _units_of(units, band - 1) if band else None
+    children = _units_of(units, band + 1) if band + 1 < config.bands else None
+    local: Callable[[Array], tuple[Array, ...] | None] = lambda _: None  # noqa: E731
+    if parent is not None and band in config.local_bands:
+        local = _local(convolution, weights["local"], step, own, parent, children, sweep)
+    inside = jnp.broadcast_to(sweep.known[:, None, None], own.shape).astype(jnp.int8)
+    k, way = own.shape[2] // own.shape[1], CONVOLUTIONS[convolution]
+
+    def tile(x: Array, start: Array, margin: int) -> Array:
+        return sweep.tile(x, start, margin).astype(jnp.int16)
+
+    def below(children: Array, start: Array) -> Array:
+        pairs = _magnitudes(sweep.at(children, start)).reshape(-1, weights["children"].shape[0])
+        return way.product(pairs, weights["children"]).reshape(-1, *own.shape[1:])
+
+    def said(start: Array) -> _Said:
+        mine = tile(own, start, 2)
+        theirs = None if parent is None else _magnitudes(tile(parent, start, 1))
+        finer = None if children is None else below(children, start)
+        f = magnitude_terms(_magnitudes(mine), theirs, finer, tile(inside, start, 1), k)
+        v = value_terms(_values(mine)[:, 1:-1, k:-k], k)
+        location, scale, logarithms = _total(v, weights["values"][step]), jnp.zeros((), jnp.int32), []
+        for i in range(2):
+            bias, gain = (weights["rows"][name][step, i][None, None] for name in ("bias", "gain"))
+            logarithms.append(log2_of_sum(_total(f, weights["sums"][step, i]) + bias))
+            scale = scale + gain * logarithms[i]
+        return _Said(location, logarithms[0], (scale + (1 << 13)) >> 14, local(start))
+
+    return said
+
+
+def _local(
+    convolution: str, weights: Weights, step: Array, own: Array, parent: Array, children: Array | None, sweep: Sweep
+) -> Callable[[Array], tuple[Array, ...]]:
+    """The local network of a band: a function of chunks that gives location and log2-scale, Q6, (chunk, s, s k)."""
+    way, side = CONVOLUTIONS[convolution], own.shape[1]
+    k, kernels, tables = own.shape[2] // side, weights["kernels"], weights["tables"]
+
+    def first(start: Array) -> tuple[Array]:
+        values, theirs = _values(sweep.tile(own, start, 1)), _magnitudes(sweep.tile(parent, start, 1))
+        finer = None if children is None else _magnitudes(sweep.tile(children, start, 2))
+        sums = way.tiles(local_tiles(values, theirs, finer, k), kernels["first"])
+        return (_activation(tables["first"][step], sums),)
+
+    (between,) = sweep.fill(first)
+
+    def said(start: Array) -> tuple[Array, ...]:
+        sums = way.tiles([sweep.tile(between, start, 1)], kernels["second"])
+        last = _activation(tables["second"][step], sums)
+        sums = way.product(last.reshape(-1, last.shape[2] // side), kernels["head"]).reshape(*last.shape[:2], -1)
+        outputs = _rescaled(tables["head"][step], sums).reshape(*last.shape[:2], side, 2, k)
+        return tuple(outputs[:, :, :, i].reshape(last.shape[0], side, side * k) for i in range(2))
+
+    return said
+
+
+def references(
+    config: NetworkConfig,
+    band: int,
+    capacity: Capacity,
+    convolution: str,
+    weights: Weights,
+    step: Int[Array, ""],
+    units: Int8[Array, "places C"],
+    hidden: UInt8[Array, "places width"],
+    cells: Cells,
+) -> tuple[Int16[Array, "places c"], Int16[Array, "places c"]]:
+    """Location and log2-scale before a step, for the c channels of a band.
+
+    Args:
+      config: shape of the network.
+      band: its index.
+      capacity: as for `trunk`.
+      convolution: as for `trunk`.
+      weights: of `band_weights_of`.
+      step: how many steps are behind us.
+      units: input.
+      hidden: what `trunk` gives for it.
+      cells: as for `trunk`.
 
     Returns:
-      a and b, int16.
+      a and b.
     """
-    units = jnp.asarray(units, jnp.int32)
-    features = jnp.concatenate([units, jnp.minimum(jnp.abs(units), TRUNK_MAGNITUDE_LIMIT)], -1)
-    stream = _rescaled(rows, "entry", _layer(rows, "entry", features, convolution), (), (classes,))
-    stream = jnp.clip(stream, -_STREAM_LIMIT, _STREAM_LIMIT)
-    for i in range(config.blocks):
-        branch = _activation(rows, f"activation_{i}", stream)
-        branch = _activation(rows, f"first_{i}", _layer(rows, f"first_{i}", branch, convolution))
-        branch = _rescaled(rows, f"second_{i}", _layer(rows, f"second_{i}", branch, convolution))
-        stream = jnp.clip(stream + branch, -_STREAM_LIMIT, _STREAM_LIMIT)
-    hidden = _activation(rows, "hidden", stream)
+    way, sweep = CONVOLUTIONS[convolution], Sweep(capacity, cells)
+    said = _neighbourhood(config, band, convolution, weights, step, units, sweep)
+    own = _units_of(units, band)
+    sign, zero_cell = (weights["rows"][name][step][None, None] for name in ("sign", "zero_cell"))
 
-    first, last = channel_range(bands)
-    own, kind = units[..., first:last], config.kind[first:last]
-    location, log2_scale = _context(config, rows, units, bands, convolution)
-    head = _rescaled(rows, "reference_head", _layer(rows, "reference_head", hidden, convolution))
-    location, log2_scale = location + head[..., : last - first], log2_scale + head[..., last - first :]
-    location = location + jnp.sign(own) * _table(rows, "sign", kind)
-    log2_scale = log2_scale + jnp.where(own == 0, _table(rows, "zero_cell", kind), 0)
-    return (
-        jnp.clip(location, -LOCATION_LIMIT, LOCATION_LIMIT).astype(jnp.int16),
-        jnp.clip(log2_scale, -LOG2_SCALE_LIMIT, LOG2_SCALE_LIMIT).astype(jnp.int16),
+    def head(name: str, start: Array) -> Array:
+        sums = way.product(sweep.at(hidden, start), weights["heads"][name])
+        return _rescaled(weights["head_tables"][name][step], sums).reshape(-1, *own.shape[1:])
+
+    def work(start):
+        given, mine = said(start), sweep.at(own, start).astype(jnp.int32)
+        location = ((given.location + (1 << 9)) >> 10) + head("location", start) + jnp.sign(mine) * sign
+        log2_scale = given.scale + head("scale", start) + jnp.where(mine == 0, zero_cell, 0)
+        if given.local is not None:
+            location, log2_scale = location + given.local[0], log2_scale + given.local[1]
+        return (
+            jnp.clip(location, -LOCATION_LIMIT, LOCATION_LIMIT).astype(jnp.int16),
+            jnp.clip(log2_scale, -LOG2_SCALE_LIMIT, LOG2_SCALE_LIMIT).astype(jnp.int16),
+        )
+
+    a, b = sweep.fill(work)
+    return _flat(a), _flat(b)
+
+
+def estimates(
+    config: NetworkConfig,
+    band: int,
+    capacity: Capacity,
+    convolution: str,
+    weights: Weights,
+    step: Int[Array, ""],
+    units: Int8[Array, "places C"],
+    hidden: UInt8[Array, "places width"],
+    cells: Cells,
+) -> tuple[Int16[Array, "places c"]]:
+    """The third output d after a step (uqdm.nested.process, Eq. 6); arguments are those of `references`."""
+    way, sweep = CONVOLUTIONS[convolution], Sweep(capacity, cells)
+    said = _neighbourhood(config, band, convolution, weights, step, units, sweep)
+    own = _units_of(units, band)
+    by_sign, by_logarithm = (
+        weights["rows"][name][step][None, None] for name in ("estimate_sign", "estimate_logarithm")
     )
 
+    def work(start):
+        given, sign = said(start), jnp.sign(sweep.at(own, start).astype(jnp.int32))
+        sums = way.product(sweep.at(hidden, start), weights["heads"]["estimate"])
+        d = _rescaled(weights["head_tables"]["estimate"][step], sums).reshape(-1, *own.shape[1:])
+        d = d + ((given.location + (1 << 9)) >> 10)
+        if given.local is not None:
+            d = d + given.local[0]
+        d = d + sign * (by_sign + ((given.logarithm * by_logarithm + (1 << 15)) >> 16))
+        return (jnp.clip(d, -ESTIMATE_LIMIT, ESTIMATE_LIMIT).astype(jnp.int16),)
 
-def references(config: NetworkConfig, bands: Bands, convolution: str, rows, units, classes) -> tuple[Array, Array]:
-    """`evaluate` as a programme (uqdm.exact.programs)."""
-    return evaluate(config, rows, units, classes, bands=bands, convolution=convolution)
+    return (_flat(*sweep.fill(work)),)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from uqdm.nested.network import INPUT_LIMIT, INPUT_UNITS, Outputs, State
+from uqdm.nested.network import Inputs, Outputs
+from uqdm.nested.network_config import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.process import LOGISTIC_SCALE, Prior, prior_of_levels
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.training.densities import logistic_log_mass
@@ -24,11 +25,11 @@ SCALE_LIMIT = 16.0
 """References are resolved within +-4 child widths and for scales from 1/16 to 16 (channel_sim.split_tables)."""
 
 
-def known_state(z: Float[Array, "n h w C"], input_gain: Array | np.ndarray, classes: Array, step: Array) -> State:
+def known_state(z: Float[Array, "n h w C"], input_gain: Array | np.ndarray, classes: Array, step: Array) -> Inputs:
     """The network's input (uqdm.nested.process, Section "Input")."""
     magnitude = jnp.minimum(jnp.round(jnp.abs(z) * (input_gain * INPUT_UNITS)), INPUT_LIMIT)
     units = jnp.sign(z) * jnp.where(input_gain > 0, jnp.maximum(magnitude, 1.0), 0.0)
-    return State(units, classes, step)
+    return Inputs(units, classes, step)
 
 
 def location_and_log2_scale(
@@ -121,7 +122,7 @@ class NestedLoss:
         """Terms of one step per picture.
 
         Args:
-          network: maps a `State` to `Outputs`.
+          network: maps a `Inputs` to `Outputs`.
           coefficients: of n pictures, in units of pixel values.
           step: how many steps are behind us, 0 to `steps` (then the rates are 0).
           key: draws the shifts.

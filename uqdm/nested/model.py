@@ -19,28 +19,27 @@ level/ and integer/ alone; the rest shapes previews.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Int8, Int16
+from jaxtyping import Float, Int, Int8, Int16, Int32, UInt8
 
 from channel_sim.split_tables import SplitTables
 from uqdm import archive
-from uqdm.exact import programs
-from uqdm.exact.convolution import proven_convolution
 from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
-from uqdm.exact.strips import STRIP_CELLS, in_strips
+from uqdm.exact.programs import Program
 from uqdm.nested import integer_network as integer
-from uqdm.nested import network as networks
+from uqdm.nested import network_config as networks
 from uqdm.nested.context import channel_range
-from uqdm.nested.network import NetworkConfig
+from uqdm.nested.evaluation import Evaluation
+from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.preview import mean_estimate
-from uqdm.nested.process import TICKS, LevelTables, prior_of_levels
+from uqdm.nested.process import LevelTables
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.state import NestedCode, NestedState
-from uqdm.transforms.wavelet import synthesis
+from uqdm.transforms.integer_wavelet import pixels_of
+from uqdm.transforms.wavelet import grid_shape
 
 __all__ = ["NestedModel"]
 
@@ -187,34 +186,16 @@ class NestedModel(archive.Contents):
         return cls.from_arrays(archive.from_bytes(data))
 
     @cached_property
-    def _rows(self) -> list[dict[str, Array]]:
-        """What the integer network needs for every step; kernels are shared."""
-        shared: dict[str, Array] = {}
-        by_bands: dict[range, dict[str, Array]] = {}
-        rows = []
-        for step, bands in enumerate(self._bands):
-            if bands not in by_bands:
-                kernels = integer.kernels_of(self.network, self.integers, bands)
-                own = {name: kernel for name, kernel in kernels.items() if name not in shared}
-                placed = jax.device_put(own)
-                shared |= {name: kernel for name, kernel in placed.items() if not name.startswith("reference_head/")}
-                by_bands[bands] = shared | placed
-            tables = integer.rows_of_step(self.network, self.integers, bands, step)
-            rows.append(by_bands[bands] | jax.device_put(tables))
-        return rows
+    def estimate_integers(self) -> dict[str, np.ndarray]:
+        """The network's third output in integers."""
+        head = "estimate_head/kernel"
+        tables = {name: table for name, table in archive.under("weight/", self.arrays).items() if name != head}
+        steps, scale = self.arrays[f"weight/{head}"], self.arrays[f"scale/{head}"]
+        return integer.estimate_integers(self.network, steps, scale, tables)
 
     @cached_property
-    def _device_parameters(self) -> Parameters:
-        return jax.device_put(self.parameters)
-
-    @cached_property
-    def _cells(self) -> "_Cells":
-        priors = [prior_of_levels(self.schedule, levels) for levels in self.schedule.levels]
-        return _Cells(*(jnp.asarray([prior[i] for prior in priors], jnp.float32) for i in range(2)))
-
-    @cached_property
-    def _static(self) -> "_Static":
-        return _Static(self.block, self.network, TICKS / self.schedule.finest_width)
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self.network, {**self.integers, **self.estimate_integers}, self.convolution)
 
     @cached_property
     def _bands(self) -> list[range]:
@@ -239,7 +220,12 @@ class NestedModel(archive.Contents):
 
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
+        self._evaluation.prepare(*grid_shape(height, width, self.block))
         return NestedState(self.code, height, width, seed, picture)
+
+    def programs(self) -> list[Program]:
+        """What is compiled for pictures of all sizes; a programme that is ready is never compiled again."""
+        return self._evaluation.programs()
 
     def expect(self, states: Sequence[NestedState], step: int) -> None:
         """Tells states of pictures of one size their references, asking the network about all at once.
@@ -267,82 +253,32 @@ class NestedModel(archive.Contents):
           a and b for the channels of the bands that take part, and the first of these channels.
         """
         bands = self._bands[step]
-        classes = phase_classes(*units.shape[1:3])
-
-        def evaluate(part, classes):
-            statics = (self.network, bands, self.convolution or proven_convolution())
-            outputs = programs.run(integer.references, statics, self._rows[step], part, classes)
-            return tuple(np.asarray(output) for output in outputs)
-
-        location, log2_scale = in_strips(evaluate, self._halo, units, classes, cells=STRIP_CELLS)
-        return location, log2_scale, channel_range(bands)[0]
-
-    @property
-    def _halo(self) -> int:
-        """Blocks around one that its outputs depend on."""
-        return 2 * self.network.blocks + 2
+        a, b = self._evaluation.references(units, step, bands)
+        return a, b, channel_range(bands)[0]
 
     def estimate(
-        self, units: np.ndarray, midpoint: Int[np.ndarray, "h w C"], shift: Int[np.ndarray, "h w C"], step: int
-    ) -> Float[np.ndarray, "h w C"]:
-        """Denoised coefficients of a state, in units of pixel values, clipped to their cells.
+        self,
+        units: Int8[np.ndarray, "h w C"],
+        midpoint: Int[np.ndarray, "h w C"],
+        shift: Int[np.ndarray, "h w C"],
+        step: int,
+    ) -> Int32[np.ndarray, "h w C"]:
+        """Denoised coefficients of a state in ticks, clipped to their cells (uqdm.nested.process, Eq. 6).
 
         Args:
-          units: the network's input, int8 (h, w, C).
+          units: the network's input.
           midpoint: twice the midpoint of every cell in ticks, relative to the shift; 0 where nothing was sent.
           shift: o in ticks.
           step: how many steps are behind us.
         """
+        d, classes = self._evaluation.estimates(units[None], step)[0], phase_classes(*units.shape[:2])
+        levels = self.schedule.levels.zero[step], self.schedule.levels.other[step]
+        estimate, rows = np.empty(units.shape, np.int32), max(1, 2**20 // units[0].size)
+        for start in range(0, len(units), rows):  # a few at a time, so that memory stays bounded
+            part = slice(start, start + rows)
+            estimate[part] = self.levels.estimate(levels, classes[part], midpoint[part], shift[part], d[part])
+        return estimate
 
-        def evaluate(units, midpoint, shift, classes):
-            parts = units, midpoint.astype(np.int32), shift.astype(np.int32), classes
-            given = self._device_parameters, self._cells, *parts, np.int32(step)
-            (outputs,) = programs.run(_estimate, (self._static,), *given)
-            return (np.asarray(outputs),)
-
-        classes = phase_classes(*units.shape[:2])
-        (coefficients,) = in_strips(
-            evaluate, self._halo, units[None], midpoint[None], shift[None], classes, cells=STRIP_CELLS
-        )
-        return coefficients[0]
-
-    def pixels(self, coefficients: Array | np.ndarray) -> np.ndarray:
-        """The picture of coefficients (h, w, C), uint8, still extended to whole blocks."""
-        (pixels,) = programs.run(_pixels, (self.block,), coefficients)
-        return np.array(pixels)
-
-
-class _Cells(NamedTuple):
-    """What estimates need of `process.Prior`: (2, steps + 1, 4, C), first for `Levels.zero`, then for `other`."""
-
-    width: Array
-    std: Array
-
-
-@dataclass(frozen=True)
-class _Static:
-    """What programmes are compiled for, besides shapes."""
-
-    block: int
-    network: NetworkConfig
-    ticks_per_unit: float
-
-
-def _estimate(static: _Static, parameters, cells: _Cells, units, midpoint, shift, classes, step):
-    """uqdm.nested.process, Eq. 6, for one picture: all arrays (1, h, w, C) but classes (h, w) and the step."""
-    zero, other = ([table[i][step][classes][None] for table in cells] for i in range(2))
-    doubled = midpoint.astype(jnp.float32) / static.ticks_per_unit
-    left = jnp.abs(doubled) >= 2 * other[0]
-    width, std = (jnp.where(left, b, a) for a, b in zip(zero, other, strict=True))
-    inside = midpoint == 0
-    middle = doubled / 2 + shift.astype(jnp.float32) / static.ticks_per_unit
-    z = jnp.where(inside, 0.0, middle)
-    state = networks.State(units.astype(jnp.float32), classes, jnp.asarray(step)[None])
-    guess = z + networks.apply(static.network, parameters, state, quantized=True).estimate * std
-    reach = jnp.where(inside, width, width / 2)
-    return (jnp.where(jnp.isfinite(width), jnp.clip(guess, middle - reach, middle + reach), guess),)
-
-
-def _pixels(block: int, coefficients):
-    pixels = synthesis(coefficients[None], block)[0]
-    return (jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8),)
+    def pixels(self, coefficients: Int32[np.ndarray, "h w C"]) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture of coefficients in ticks, still extended to whole blocks."""
+        return pixels_of(2 * coefficients, self.block, self.schedule.finest_width)

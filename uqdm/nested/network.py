@@ -32,7 +32,6 @@ modules stay behind pure functions, so that changing the framework would touch n
 
 import functools
 import operator
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -51,93 +50,19 @@ from uqdm.nested.context import (
     signed_neighbours,
     sums_of_magnitudes,
 )
-from uqdm.transforms.wavelet import layout
+from uqdm.nested.network_config import (
+    INPUT_UNITS,
+    LEAST_SUM,
+    MAGNITUDE_LIMIT,
+    TRUNK_MAGNITUDE_LIMIT,
+    VALUE_LIMIT,
+    NetworkConfig,
+)
 
-__all__ = [
-    "INPUT_LIMIT",
-    "INPUT_UNITS",
-    "LEAST_SUM",
-    "MAGNITUDE_LIMIT",
-    "TRUNK_MAGNITUDE_LIMIT",
-    "VALUE_LIMIT",
-    "NetworkConfig",
-    "Outputs",
-    "State",
-    "apply",
-    "band_weights",
-    "from_config",
-    "init",
-    "to_config",
-    "weighted_sum",
-]
-
-INPUT_UNITS = 16
-"""Units of the input per standard deviation."""
-INPUT_LIMIT = 127
-"""Largest input, in these units."""
-TRUNK_MAGNITUDE_LIMIT = 48
-MAGNITUDE_LIMIT = 64
-VALUE_LIMIT = 96
-"""Largest magnitude that the trunk, the sums of Eq. 1 and the sums of values see, in these units."""
-
-LEAST_SUM = 0.05
-"""Least argument of the logarithm in Eq. 1."""
+__all__ = ["NetworkConfig", "Outputs", "Inputs", "apply", "init"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """Shape of the network.
-
-    Attributes:
-      block: side of a block; it has 3 block^2 coefficients (uqdm.transforms.wavelet).
-      steps: number of steps of the schedule; tables hold one row more, for the state after the last.
-      width: channels of the residual stream.
-      blocks: number of residual blocks.
-      local_width: channels of the local networks.
-    """
-
-    block: int
-    steps: int
-    width: int = 256
-    blocks: int = 3
-    local_width: int = 32
-
-    @property
-    def channels(self) -> int:
-        return 3 * self.block**2
-
-    @property
-    def bands(self) -> int:
-        """The low-pass band and one of three orientations per octave."""
-        return self.block.bit_length()
-
-    @property
-    def local_bands(self) -> range:
-        """Indices of the bands that have a local network: those of the two finest octaves."""
-        return range(max(1, self.bands - 2), self.bands)
-
-    @property
-    def kind(self) -> np.ndarray:
-        """Kind of every channel, int32 (C,)."""
-        channels = layout(self.block)
-        return 3 * channels.band + channels.colour
-
-    @property
-    def kinds(self) -> int:
-        return 9 * self.bands - 6
-
-
-def to_config(config: NetworkConfig) -> dict:
-    """Plain numbers, for a file."""
-    return asdict(config)
-
-
-def from_config(values: dict) -> NetworkConfig:
-    """Mirror image of `to_config`."""
-    return NetworkConfig(**values)
-
-
-class State(NamedTuple):
+class Inputs(NamedTuple):
     """What is known before a step."""
 
     units: Float[Array, "n h w C"]
@@ -162,14 +87,14 @@ def _log2_by_lines(x: Array) -> Array:
     return exponent + x * jnp.exp2(-exponent) - 1
 
 
-def band_weights(table: Array, band: int) -> Array:
+def _band_weights(table: Array, band: int) -> Array:
     """The weights (..., orientations, 3) of one band in a table (..., kinds)."""
     if band == 0:
         return table[..., None, :3]
     return table[..., 9 * band - 6 : 9 * band + 3].reshape(*table.shape[:-1], 3, 3)
 
 
-def weighted_sum(terms: tuple[Array, ...], weights: Array) -> Array:
+def _weighted_sum(terms: tuple[Array, ...], weights: Array) -> Array:
     """Sum of pictures (n, H, W, o, 3), each times a weight; weights are (n, terms, o, 3)."""
     products = (weights[:, k, None, None] * term for k, term in enumerate(terms))
     return functools.reduce(operator.add, products)
@@ -234,7 +159,7 @@ class _Network(nn.Module):
             share = straight_through(share, jnp.round(share * ACTIVATION_LIMIT) / ACTIVATION_LIMIT)
         return share * ceiling
 
-    def _trunk(self, state: State):
+    def _trunk(self, state: Inputs):
         """(n, h, w, width)."""
         step = state.step[:, None, None]
         features = [state.units, jnp.minimum(jnp.abs(state.units), TRUNK_MAGNITUDE_LIMIT)]
@@ -245,7 +170,7 @@ class _Network(nn.Module):
             x = x + self.second[i](self._activate(branch, self.ceilings[2 * i + 1]))
         return self._activate(x, self.ceilings[-1])
 
-    def _context(self, state: State):
+    def _context(self, state: Inputs):
         """What the context and the local networks add to the log-scale and to the location, and L(S_1)."""
         bands = bands_of(state.units, self.config.block)
         every, step = range(self.config.bands), state.step
@@ -256,15 +181,18 @@ class _Network(nn.Module):
         scales, locations, logarithms = [], [], []
         for band, (f, v) in enumerate(zip(sums, values, strict=True)):
             total = [
-                weighted_sum(f, band_weights(weights[step, i], band)) + band_weights(bias[step, i], band)[:, None, None]
+                _weighted_sum(f, _band_weights(weights[step, i], band))
+                + _band_weights(bias[step, i], band)[:, None, None]
                 for i in range(2)
             ]
             logs = [_log2_by_lines(jnp.maximum(s, 0.0) + LEAST_SUM) for s in total]
-            gains = [band_weights(self.context_gain[step, i], band)[:, None, None] for i in range(2)]
+            gains = [_band_weights(self.context_gain[step, i], band)[:, None, None] for i in range(2)]
             scales.append(gains[0] * logs[0] + gains[1] * logs[1])
-            locations.append(weighted_sum(v, band_weights(0.5 * self.context_values[step], band)))
+            locations.append(_weighted_sum(v, _band_weights(0.5 * self.context_values[step], band)))
             if band in self.config.local_bands:
-                location, scale = self._local(local_features(clipped, magnitudes, band), band, step)
+                children = magnitudes[band + 1] if band + 1 < self.config.bands else None
+                features = local_features(clipped[band], magnitudes[band], magnitudes[band - 1], children)
+                location, scale = self._local(features, band, step)
                 locations[-1], scales[-1] = locations[-1] + location, scales[-1] + scale
             logarithms.append(logs[0])
         return tuple(pack_bands(part, every) for part in (scales, locations, logarithms))
@@ -280,7 +208,7 @@ class _Network(nn.Module):
         x = self.local_head[i](self._activate(x, self.local_ceilings[i, 1])) * self.local_gains[i][step][:, None, None]
         return (part.reshape(*part.shape[:3], 3, 3) for part in jnp.split(x, 2, axis=-1))
 
-    def __call__(self, state: State):
+    def __call__(self, state: Inputs):
         hidden, (scale, values, logarithm) = self._trunk(state), self._context(state)
         step, kind, sign = state.step[:, None, None], self.config.kind, jnp.sign(state.units)
 
@@ -300,11 +228,11 @@ class _Network(nn.Module):
 def init(config: NetworkConfig, key: PRNGKeyArray) -> Parameters:
     """Fresh parameters; the references start near the prior."""
     shape = (1, 2, 2, config.channels)
-    state = State(jnp.zeros(shape), jnp.zeros((2, 2), jnp.int32), jnp.zeros((1,), jnp.int32))
+    state = Inputs(jnp.zeros(shape), jnp.zeros((2, 2), jnp.int32), jnp.zeros((1,), jnp.int32))
     return dict(_Network(config).init(key, state)["params"])
 
 
-def apply(config: NetworkConfig, parameters: Parameters, state: State, *, quantized: bool) -> Outputs:
+def apply(config: NetworkConfig, parameters: Parameters, state: Inputs, *, quantized: bool) -> Outputs:
     """All outputs, differentiably.
 
     Args:

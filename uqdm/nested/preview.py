@@ -2,7 +2,8 @@
 
 After a step there are two estimates, a fresh one and the one from before the step, moved into the cells that the step
 sent; what is shown is their mean with the weights of the model (uqdm.nested.preview_weights, Eq. 1), moved into the
-cells that are known of the next step already. Nothing that is transmitted depends on it.
+cells that are known of the next step already. Coefficients are integers, in ticks, so that pictures are the same
+everywhere; nothing that is transmitted depends on them.
 """
 
 from typing import Protocol, runtime_checkable
@@ -10,8 +11,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from channel_sim.refinement import OPEN, Interval
-from uqdm.nested.process import TICKS
 from uqdm.nested.state import NestedState, cells_of
+
+_FAR = 2**30
+"""No coefficient of a picture comes near so many ticks."""
 
 __all__ = ["Denoiser", "earlier_estimate", "fresh_estimate", "mean_estimate"]
 
@@ -26,32 +29,37 @@ class Denoiser(Protocol):
         ...
 
     def estimate(self, units: np.ndarray, midpoint: np.ndarray, shift: np.ndarray, step: int) -> np.ndarray:
-        """Denoised coefficients of a state, float32 (h, w, C)."""
+        """Denoised coefficients of a state in ticks, int32 (h, w, C)."""
         ...
 
 
+_ONE = 2**15
+"""Weights are whole multiples of 2^-15."""
+
+
 def mean_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
-    """The coefficients that are shown after so many steps and a part of the next, float32 (h, w, C).
+    """The coefficients that are shown after so many steps and a part of the next, int32 (h, w, C), in ticks.
 
     The weight of the fresh estimate grows to 1 while the next step arrives.
     """
-    estimate, weight = fresh_estimate(model, state, step), float(model.preview_weights[step])
-    weight += (1 - weight) * state.known_share
-    if weight < 1:
+    estimate, weight = fresh_estimate(model, state, step), round(_ONE * float(model.preview_weights[step]))
+    weight += ((_ONE - weight) * round(_ONE * state.known_share)) // _ONE
+    if weight < _ONE:
         earlier = earlier_estimate(model, state, step)
-        estimate = earlier + np.float32(weight) * (estimate - earlier)
+        change = (estimate.astype(np.int64) - earlier) * weight + _ONE // 2
+        estimate = earlier + (change // _ONE).astype(np.int32)
     return estimate if state.known is None else _moved(state, estimate, *state.known)
 
 
 def fresh_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
-    """Denoised coefficients of a state, float32 (h, w, C)."""
+    """Denoised coefficients of a state, int32 (h, w, C), in ticks."""
     if state.estimates.fresh is None:
         state.estimates.fresh = _denoised(model, state, state.units, state.midpoint, step)
     return state.estimates.fresh
 
 
 def earlier_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
-    """What was estimated before the last step, moved into the cells that it sent, float32 (h, w, C)."""
+    """What was estimated before the last step, moved into the cells that it sent, int32 (h, w, C), in ticks."""
     if state.before is None:
         return fresh_estimate(model, state, step)
     members, midpoint, units = state.before
@@ -70,19 +78,18 @@ def _moved(state: NestedState, estimate: np.ndarray, members: np.ndarray, cells:
     """An estimate that knows nothing of a step, moved into the cells that the step sent."""
     estimate = np.array(estimate)
     flat = estimate.reshape(-1)
-    tick = state.code.schedule.finest_width / TICKS
-    flat[members] = _into(cells, flat[members], state.shift[members], tick)
+    flat[members] = _into(cells, flat[members], state.shift[members])
     return estimate
 
 
-def _into(cells: Interval, values: np.ndarray, shift: np.ndarray, tick: float) -> np.ndarray:
-    """Moves coefficients into their cells."""
-    width = np.where(cells.high == OPEN, cells.low, cells.high - cells.low)
+def _into(cells: Interval, values: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Moves coefficients, in ticks, into their cells."""
+    bounded = cells.high != OPEN
+    width = np.where(bounded, cells.high - cells.low, cells.low)
     # Not to the very edge of a cell: its inner 60 % holds the mean for any density that is not extreme.
-    margin = np.where(cells.sign == 0, 0.0, 0.2) * width
-    near, far = cells.low + margin, np.where(cells.high == OPEN, np.inf, cells.high - margin)
-    low = np.where(cells.sign == 0, -far, np.where(cells.sign > 0, near, -far))
-    high = np.where(cells.sign == 0, far, np.where(cells.sign > 0, far, -near))
-    untouched = (cells.sign == 0) & (cells.high == OPEN)
-    moved = np.clip(values, (low + shift) * tick, (high + shift) * tick)
-    return np.where(untouched, values, moved).astype(np.float32)
+    margin = np.where(cells.sign == 0, 0, width // 5)
+    near, far = cells.low + margin, np.where(bounded, cells.high - margin, _FAR)
+    low = np.where(cells.sign > 0, near, -far)
+    high = np.where(cells.sign < 0, -near, far)
+    untouched = (cells.sign == 0) & ~bounded
+    return np.where(untouched, values, np.clip(values, low + shift, high + shift)).astype(np.int32)

@@ -12,17 +12,14 @@ mean PSNR over some pictures. Nothing that is transmitted depends on it.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from channel_sim.entropy import Writer
 from uqdm.nested.model import NestedModel
 from uqdm.nested.preview import earlier_estimate, fresh_estimate
-from uqdm.transforms.wavelet import synthesis
+from uqdm.transforms.integer_wavelet import PIXEL_UNITS, synthesis
 
 __all__ = ["fit_preview_weights"]
 
@@ -48,14 +45,9 @@ def fit_preview_weights(model: NestedModel, pictures: Iterable[UInt8[np.ndarray,
     return np.concatenate([[1.0], _WEIGHTS[mean_log.argmin(1)]]).astype(np.float32)
 
 
-@partial(jax.jit, static_argnums=0)
-def _synthesis(block: int, coefficients):
-    return jnp.clip(synthesis(coefficients[None], block)[0], 0, 255)
-
-
-def _pixels(block: int, coefficients: np.ndarray) -> np.ndarray:
+def _pixels(model: NestedModel, coefficients: np.ndarray) -> np.ndarray:
     """A picture that is not rounded, float64 (H, W, 3)."""
-    return np.asarray(_synthesis(block, jnp.asarray(coefficients)), np.float64)
+    return synthesis(2 * coefficients, model.block, model.schedule.finest_width) / PIXEL_UNITS
 
 
 def _squared_errors(model: NestedModel, picture: np.ndarray, seed: int) -> Sequence[np.ndarray]:
@@ -67,7 +59,7 @@ def _squared_errors(model: NestedModel, picture: np.ndarray, seed: int) -> Seque
         model.expect([state], step)
         state.send(Writer(), step)
         both = earlier_estimate(model, state, step + 1), fresh_estimate(model, state, step + 1)
-        earlier, fresh = (_pixels(model.block, one)[:height, :width] for one in both)
+        earlier, fresh = (_pixels(model, one)[:height, :width] for one in both)
         error, change = picture - earlier, fresh - earlier
         # Squares of (error - w change), as a polynomial.
         of_error, mixed, of_change = (np.mean(a * b) for a, b in ((error, error), (error, change), (change, change)))

@@ -35,9 +35,11 @@ psi, a logistic density, in units of the prior:
 S = round(2^10 std[c | z]) and L = round(64 log2(0.55 std[c | z])), std in ticks (0.55 = sqrt(3) / pi: at b = 0 the
 density has the prior's deviation). G, S and L of every level and kind of coefficient are stored in the model file.
 
-Estimate. With the network's third output d, in floating point, a preview shows
+Estimate. With the network's third output d (64ths, an integer) a preview shows
 
-    z + d std[c | z], clipped to the cell.                                                  (6)
+    z + floor((d S + 2^15) / 2^16)           clipped to the cell,                              (6)
+
+in integers as well, so that pictures are the same everywhere; no symbol depends on it.
 
 Rate. A step sends, for each of its coefficients, the child cell given the parent, at -log2 psi(child) / psi(parent)
 bits; the whole line is the parent at the first visit. By the chain rule nothing is lost by sending more steps. A
@@ -50,10 +52,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Int, Int32, UInt8
 
 from uqdm.exact.programs import run
-from uqdm.nested.network import INPUT_LIMIT, INPUT_UNITS
+from uqdm.nested.network_config import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.schedule import UNSEEN, Schedule
 from uqdm.transforms.wavelet import analysis, pad_to_blocks
 
@@ -61,6 +63,9 @@ __all__ = ["LOGISTIC_SCALE", "TICKS", "LevelTables", "Prior", "prior_of_levels",
 
 TICKS = 256
 """Ticks per finest width."""
+
+_FAR = 2**30
+"""No coefficient of a picture comes near so many ticks."""
 
 LOGISTIC_SCALE = 0.55
 """Scale of a logistic density of standard deviation 1."""
@@ -138,6 +143,36 @@ class LevelTables:
         gain = self.input_gain[level, channel]
         magnitude = (np.abs(doubled_z.astype(np.int64)) * gain + 2**31) >> 32
         return (sign * np.clip(magnitude, 1, INPUT_LIMIT)).astype(np.int8)
+
+    def estimate(
+        self,
+        levels: tuple[np.ndarray, np.ndarray],
+        classes: Int[np.ndarray, "h w"],
+        midpoint: Int[np.ndarray, "h w C"],
+        shift: Int[np.ndarray, "h w C"],
+        d: Int[np.ndarray, "h w C"],
+    ) -> Int32[np.ndarray, "h w C"]:
+        """Eq. 6, in ticks.
+
+        Args:
+          levels: of zero and of other cells (uqdm.nested.schedule.Levels), each (classes, C).
+          classes: of the blocks.
+          midpoint: doubled midpoints of cells in ticks, relative to the shift; 0 for zero cells and what is unseen.
+          shift: o in ticks.
+          d: output of the network, in 64ths.
+        """
+        rows, channels = self.std.shape
+        rows_of = (np.minimum(level, rows - 1) for level in levels)
+        zero_std, other_std = (self.std[level, np.arange(channels)] for level in rows_of)
+        zero_width, other_width = (
+            np.where(level == UNSEEN, _FAR, np.int64(256) << np.minimum(level, 40)) for level in levels
+        )
+        inside, left = midpoint == 0, np.abs(midpoint) >= 2 * other_width[classes]
+        std = np.where(left, other_std[classes], zero_std[classes])
+        width = np.where(left, other_width[classes], zero_width[classes])
+        middle, reach = (midpoint >> 1) + shift.astype(np.int64), np.where(inside, width, width >> 1)
+        guess = np.where(inside, 0, middle) + ((d * std + 2**15) >> 16)
+        return np.clip(guess, middle - reach, middle + reach).astype(np.int32)
 
     def reference(
         self, level: np.ndarray, channel: np.ndarray, origin: np.ndarray, a: np.ndarray, b: np.ndarray

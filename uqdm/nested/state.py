@@ -60,7 +60,7 @@ class Before(NamedTuple):
 
 @dataclass
 class Estimates:
-    """What previews remember: denoised coefficients, float32 (h, w, C), or None where nobody has asked."""
+    """What previews remember: denoised coefficients in ticks, int32 (h, w, C), or None where nobody has asked."""
 
     fresh: np.ndarray | None = None
     """Of the state."""

@@ -32,7 +32,7 @@ from uqdm.exact.fixed_point import round_kernels
 from uqdm.nested import network as networks
 from uqdm.nested.loss import NestedLoss
 from uqdm.nested.model import NestedModel
-from uqdm.nested.network import NetworkConfig
+from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.schedule import Schedule
 from uqdm.training.batches import Crops, random_crops
 from uqdm.training.dataset import PictureSet, load_pictures

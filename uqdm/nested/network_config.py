@@ -1,0 +1,84 @@
+"""Shape of the network of the nested process, and the units of its input: what its float and its integer form share."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from uqdm.transforms.wavelet import layout
+
+__all__ = [
+    "INPUT_LIMIT",
+    "INPUT_UNITS",
+    "LEAST_SUM",
+    "MAGNITUDE_LIMIT",
+    "TRUNK_MAGNITUDE_LIMIT",
+    "VALUE_LIMIT",
+    "NetworkConfig",
+    "from_config",
+    "to_config",
+]
+
+INPUT_UNITS = 16
+"""Units of the input per standard deviation."""
+INPUT_LIMIT = 127
+"""Largest input, in these units."""
+TRUNK_MAGNITUDE_LIMIT = 48
+MAGNITUDE_LIMIT = 64
+VALUE_LIMIT = 96
+"""Largest magnitude that the trunk, the sums of Eq. 1 and the sums of values see, in these units."""
+
+LEAST_SUM = 0.05
+"""Least argument of the logarithm in Eq. 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Shape of the network.
+
+    Attributes:
+      block: side of a block; it has 3 block^2 coefficients (uqdm.transforms.wavelet).
+      steps: number of steps of the schedule; tables hold one row more, for the state after the last.
+      width: channels of the residual stream.
+      blocks: number of residual blocks.
+      local_width: channels of the local networks.
+    """
+
+    block: int
+    steps: int
+    width: int = 256
+    blocks: int = 3
+    local_width: int = 32
+
+    @property
+    def channels(self) -> int:
+        return 3 * self.block**2
+
+    @property
+    def bands(self) -> int:
+        """The low-pass band and one of three orientations per octave."""
+        return self.block.bit_length()
+
+    @property
+    def local_bands(self) -> range:
+        """Indices of the bands that have a local network: those of the two finest octaves."""
+        return range(max(1, self.bands - 2), self.bands)
+
+    @property
+    def kind(self) -> np.ndarray:
+        """Kind of every channel, int32 (C,)."""
+        channels = layout(self.block)
+        return 3 * channels.band + channels.colour
+
+    @property
+    def kinds(self) -> int:
+        return 9 * self.bands - 6
+
+
+def to_config(config: NetworkConfig) -> dict:
+    """Plain numbers, for a file."""
+    return asdict(config)
+
+
+def from_config(values: dict) -> NetworkConfig:
+    """Mirror image of `to_config`."""
+    return NetworkConfig(**values)
