@@ -12,6 +12,7 @@ Whatever Pillow or a plugin raises means that the file is damaged. If only its m
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import SupportsFloat
 
 import numpy as np
@@ -61,8 +62,15 @@ def open_picture(data: bytes, *, background: str | None = None, frame: int | Non
       frame: which one of an animated or multi-page file, from 1; the first by default, with a note.
 
     Raises:
+      TypeError: the contents are no bytes; for names of files it says what to do.
       PictureError: with one line that says what to do.
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        reading = (
+            ": read the file first, as pathlib.Path(...).read_bytes() does" if isinstance(data, str | Path) else ""
+        )
+        raise TypeError(f"a picture file is given as bytes, got {type(data).__name__}{reading}")
+    data = bytes(data)
     if not data:
         raise PictureError("the file is empty")
     colour = _colour(background)
@@ -144,7 +152,7 @@ def _read(data: bytes, readable: bytes, background: tuple[int, ...] | None, fram
             raise PictureError("the picture has transparent pixels: choose a colour to lay it on with --background")
         rgb.putalpha(alpha)
         rgb = Image.alpha_composite(Image.new("RGBA", rgb.size, (*background, 255)), rgb).convert("RGB")
-    pixels = np.asarray(rgb.transpose(turn) if turn is not None else rgb)
+    pixels = np.array(rgb.transpose(turn) if turn is not None else rgb)
     said = tuple(line for line in (*notes, note, colour_note) if line)
     return Picture(pixels=pixels, frames=frames, notes=said, dropped=dropped)
 
