@@ -480,12 +480,13 @@ def test_wrong_numbers_are_refused_before_any_work(arguments, what, capsys):
     assert err.count("\n") == 1
 
 
-def test_a_device_that_is_not_there_is_named_in_one_line(folder):
-    environment = os.environ | {"JAX_PLATFORMS": "no_such_device"}
+@pytest.mark.parametrize("platform", ["no_such_device", "rocm"])
+def test_a_device_that_is_not_there_is_named_in_one_line(folder, platform):
+    environment = os.environ | {"JAX_PLATFORMS": platform}
     for command in (["decode", str(folder / "whole.uqdm"), "-"], ["doctor"]):
         ran = subprocess.run([sys.executable, "-m", "uqdm", *command], capture_output=True, text=True, env=environment)
         assert ran.returncode == 2
-        assert "JAX_PLATFORMS=no_such_device names no device" in ran.stderr
+        assert f"JAX_PLATFORMS={platform} names no device" in ran.stderr
         assert ran.stderr.count("\n") == 1
 
 

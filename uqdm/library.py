@@ -79,20 +79,32 @@ def model_from_bytes(data: bytes) -> Model[Any]:
     """
     arrays = archive.from_bytes(data)
     name = archive.config_of(arrays).get("process", "nested")
-    reader = FAMILIES.get(name, Family()).reader
+    reader = FAMILIES.get(name, Family()).reader if isinstance(name, str) else None
     if reader is None:
         raise ValueError(f"a model of the process {name!r} is unknown here")
-    return resolve_name(reader)(arrays)
+    try:
+        return resolve_name(reader)(arrays)
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # names and values that a damaged configuration has, in whatever they were meant for
+        raise ValueError(f"not a model file (its configuration is damaged: {type(error).__name__}: {error})") from error
 
 
-@lru_cache(maxsize=8)
 def load_model(name_or_path: str | Path = "photo") -> Model[Any]:
     """Loads a model: the name of one that comes with the package ("photo"), or the path of a file.
 
     Raises:
+      TypeError: neither a name nor a path is given.
       FileNotFoundError: there is neither.
       ValueError: the file is no model.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise TypeError(f"a model is loaded by its name or path, got {type(name_or_path).__name__}")
+    return _load_model(name_or_path)
+
+
+@lru_cache(maxsize=8)
+def _load_model(name_or_path: str | Path) -> Model[Any]:
     packaged = resources.files("uqdm") / "weights" / f"{name_or_path}.npz"
     if packaged.is_file():
         return model_from_bytes(packaged.read_bytes())

@@ -105,9 +105,9 @@ def start_jax() -> None:
 
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the second where no plug-in knows the platform at all
         asked = os.environ.get("JAX_PLATFORMS")
-        what = f"JAX_PLATFORMS={asked} names no device that is here" if asked else str(error).splitlines()[0]
+        what = f"JAX_PLATFORMS={asked} names no device that is here" if asked else f"{error}".partition("\n")[0]
         raise UserError(f"JAX cannot start: {what}; unset it or set JAX_PLATFORMS=cpu, and see uqdm doctor") from None
     announce_compilation()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,9 @@ class Preview(NamedTuple):
 
 
 def _as_picture(x) -> np.ndarray:
+    if x is None or isinstance(x, str | bytes | PathLike):
+        reading = "" if x is None else ": read the file first, as uqdm.pictures.read_picture(bytes) does"
+        raise TypeError(f"a picture must be an array, uint8 of shape (H, W, 3), got {type(x).__name__}{reading}")
     picture = np.asarray(x)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         given = f"{picture.dtype} of shape {picture.shape}"
@@ -68,7 +72,18 @@ def _as_picture(x) -> np.ndarray:
 
 def _model(model: Model | str | Path | None) -> Model | None:
     """A model, or the one of a name or path."""
-    return load_model(model) if isinstance(model, str | Path) else model
+    if isinstance(model, str | PathLike):
+        return load_model(Path(model) if isinstance(model, PathLike) else model)
+    if model is not None and not hasattr(model, "new_state"):
+        raise TypeError(f"model must be a model, or the name or path of one, got {type(model).__name__}")
+    return model
+
+
+def _check_number(name: str, value, *, whole: bool = False) -> None:
+    """Refuses what is no number, or no whole one; None is one that was not given."""
+    needed, what = ("__index__", "a whole number") if whole else ("__float__", "a number")
+    if value is not None and (isinstance(value, bool) or not hasattr(value, needed)):
+        raise TypeError(f"{name} must be {what}, got {value!r}")
 
 
 class _Request(NamedTuple):
@@ -85,6 +100,8 @@ class _Request(NamedTuple):
 def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed, index=False) -> _Request:
     """Checks arguments of `encode` that exclude each other."""
     limits = {"bpp": bpp, "file_bytes": file_bytes, "psnr_db": psnr_db}
+    for name, value in ({"tau": tau} | limits).items():
+        _check_number(name, value, whole=name == "file_bytes")
     limits = {name: value for name, value in limits.items() if value is not None}
     if limits and (lossless or tau is not None):
         other = "lossless" if lossless else "tau"
@@ -198,6 +215,7 @@ def encode(
       The stream. Every prefix that holds the header decodes.
 
     Raises:
+      TypeError: x is no array, the model no model, or a number none.
       ValueError: x is no such picture, a number is out of range, the PSNR is out of reach, the model has no lossless
         residual, or metadata is none or too long.
 
@@ -303,9 +321,15 @@ def way_for(model: Model, reconstruction: Reconstruction | str, realism: float |
     """The reconstruction that is meant (arguments as of `decode`), once it is known that the model's family has it.
 
     Raises:
+      TypeError: it is no reconstruction, or realism is no number.
       ValueError: it has not, or a number is out of range.
     """
     allowed = family_of(model).reconstructions
+    if not isinstance(reconstruction, str) and (
+        isinstance(reconstruction, type) or not hasattr(reconstruction, "show")
+    ):
+        raise TypeError(f"reconstruction must be a name or one such as Sample(), got {reconstruction!r}")
+    _check_number("realism", realism)
     name = reconstruction if isinstance(reconstruction, str) else reconstruction.name
     if name not in allowed:
         raise ValueError(f"reconstruction must be one of {', '.join(allowed)} for this model, got {name!r}")

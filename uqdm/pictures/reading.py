@@ -12,6 +12,7 @@ Whatever Pillow or a plugin raises means that the file is damaged. If only its m
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,15 @@ def open_picture(data: bytes, *, background: str | None = None, frame: int | Non
       frame: which one of an animated or multi-page file, from 1; the first by default, with a note.
 
     Raises:
+      TypeError: the contents are no bytes; for names of files it says what to do.
       PictureError: with one line that says what to do.
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        reading = (
+            ": read the file first, as pathlib.Path(...).read_bytes() does" if isinstance(data, str | Path) else ""
+        )
+        raise TypeError(f"a picture file is given as bytes, got {type(data).__name__}{reading}")
+    data = bytes(data)
     if not data:
         raise PictureError("the file is empty")
     colour = _colour(background)
@@ -145,7 +153,7 @@ def _read(data: bytes, readable: bytes, background: tuple[int, ...] | None, fram
     turn, note = _turn(image, data)
     profile = profile_of(data, image)
     rgb, colour_note = _flat(image, profile, background)
-    pixels = np.asarray(rgb.transpose(turn) if turn is not None else rgb)
+    pixels = np.array(rgb.transpose(turn) if turn is not None else rgb)
     said = tuple(line for line in (*notes, note, colour_note) if line)
     converted = bool(colour_note) or _apart(image)[0].mode != "RGB"
     done = _TURNS.get(orientation(data)) if isinstance(image, TiffImageFile) else turn
