@@ -12,6 +12,7 @@ from PIL import Image
 import uqdm
 from uqdm.cli import main
 from uqdm.codec.api import encode
+from uqdm.exact.grids import CAPACITIES
 from uqdm.library import load_model
 from uqdm.metrics import psnr_db
 from uqdm.pictures import read_picture, write_picture
@@ -235,7 +236,10 @@ def test_standard_streams_work(folder, tmp_path):
     command = [sys.executable, "-m", "uqdm.cli"]
     model = ["--model", str(folder / "m.npz")]
     encoded = subprocess.run(
-        [*command, "encode", "-", "-", *model], input=(folder / "in.png").read_bytes(), capture_output=True, check=True
+        [*command, "encode", "-", "-", "-q", "100", *model],
+        input=(folder / "in.png").read_bytes(),
+        capture_output=True,
+        check=True,
     ).stdout
     assert encoded == (folder / "whole.uqdm").read_bytes()
     decoded = subprocess.run([*command, "decode", "-", "-", *model], input=encoded, capture_output=True, check=True)
@@ -495,3 +499,19 @@ def test_every_help_text_has_examples(capsys):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         assert f"examples:\n  uqdm {command}" in capsys.readouterr().out
+
+
+def test_warm_up_leaves_nothing_to_compile(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("UQDM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("uqdm.nested.evaluation.CAPACITIES", CAPACITIES[:1])
+    for module in ("exact.tiles", "lossless.predicted"):
+        monkeypatch.setattr(f"uqdm.{module}.SIDES", (8,))
+    monkeypatch.setattr("uqdm.exact.programs._promises", {})
+    code, _, error = run("warm-up")
+    assert (code, error.splitlines()[-1]) == (0, f"{tmp_path / 'cache'}: ready")
+    monkeypatch.setattr("uqdm.exact.programs._promises", {})
+    monkeypatch.setattr("uqdm.exact.programs._compiled", lambda program: pytest.fail(f"{program.function} compiled"))
+    model, picture = load_model(folder / "m.npz"), make_picture(13, 16)
+    assert (uqdm.decode(encode(picture, lossless=True, model=model), model=model) == picture).all()
+    monkeypatch.setenv("UQDM_CACHE", "off")
+    assert run("warm-up")[0] == 2

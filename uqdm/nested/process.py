@@ -50,11 +50,9 @@ level.
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Int32, UInt8
 
-from uqdm.exact.programs import run
 from uqdm.nested.network_config import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.schedule import UNSEEN, Schedule
 from uqdm.transforms.wavelet import analysis, pad_to_blocks
@@ -73,14 +71,9 @@ LOGISTIC_SCALE = 0.55
 
 def ticks_of(picture: UInt8[np.ndarray, "H W 3"], schedule: Schedule) -> Int[np.ndarray, "h w C"]:
     """The source X of a picture: its coefficients in ticks, int32; a picture is extended to whole blocks."""
-    pixels = pad_to_blocks(picture, schedule.block)
-    (ticks,) = run(_ticks, (schedule.block, TICKS / schedule.finest_width), pixels)
-    return np.asarray(ticks)
-
-
-def _ticks(block: int, ticks_per_unit: float, pixels):
-    coefficients = analysis(pixels.astype(jnp.float32)[None], block)[0]
-    return (jnp.round(coefficients * ticks_per_unit).astype(jnp.int32),)
+    pixels = pad_to_blocks(picture, schedule.block).astype(np.float32)
+    coefficients = analysis(pixels[None], schedule.block)[0]
+    return np.rint(coefficients * np.float32(TICKS / schedule.finest_width)).astype(np.int32)
 
 
 class Prior(NamedTuple):

@@ -83,22 +83,23 @@ def pad_to_blocks(pixels: np.ndarray, block: int) -> np.ndarray:
     return np.pad(pixels, margins, mode="edge")
 
 
-def _next(x: Array, axis: int) -> Array:
+def _along(axis: int, part: slice) -> tuple[slice, ...]:
+    return (*(slice(None),) * axis, part)
+
+
+def _next(x: Any, axis: int) -> Any:
     """x shifted towards its start; the last element stands for its mirrored successor."""
-    length = x.shape[axis]
-    last = jnp.take(x, jnp.array([length - 1]), axis)
-    return jnp.concatenate([jnp.take(x, jnp.arange(1, length), axis), last], axis)
+    parts = [x[_along(axis, slice(1, None))], x[_along(axis, slice(-1, None))]]
+    return _library(x).concatenate(parts, axis)
 
 
-def _previous(x: Array, axis: int) -> Array:
-    first = jnp.take(x, jnp.array([0]), axis)
-    return jnp.concatenate([first, jnp.take(x, jnp.arange(x.shape[axis] - 1), axis)], axis)
+def _previous(x: Any, axis: int) -> Any:
+    return _library(x).concatenate([x[_along(axis, slice(1))], x[_along(axis, slice(-1))]], axis)
 
 
-def _split(x: Array, axis: int) -> tuple[Array, Array]:
+def _split(x: Any, axis: int) -> tuple[Any, Any]:
     """One analysis step along an axis of even length: low-pass and detail, half as long."""
-    halves = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
-    low, detail = (jnp.take(halves, i, axis + 1) for i in range(2))
+    low, detail = (x[_along(axis, slice(i, None, 2))] for i in range(2))
     for first, second in (_LIFTING[:2], _LIFTING[2:]):
         detail = detail + first * (low + _next(low, axis))
         low = low + second * (detail + _previous(detail, axis))
@@ -115,6 +116,11 @@ def _merge(low: Array, detail: Array, axis: int) -> Array:
     return both.reshape(*low.shape[:axis], 2 * low.shape[axis], *low.shape[axis + 1 :])
 
 
+def _library(x: Any) -> Any:
+    """What computes with x: codecs compute with numpy, which compiles nothing, and trainings with JAX."""
+    return np if isinstance(x, np.ndarray) else jnp
+
+
 def _gains(block: int) -> list[np.ndarray]:
     """Norms of the synthesis functions before scaling: one for the low-pass band, three for every octave."""
     octaves = _octaves(block)
@@ -125,14 +131,14 @@ def _gains(block: int) -> list[np.ndarray]:
     return gains
 
 
-def _scaled(bands: list[Array], gains: list[np.ndarray]) -> list[Array]:
+def _scaled(bands: list[Any], gains: list[np.ndarray]) -> list[Any]:
     return [
-        band * jnp.asarray(gain, band.dtype).reshape((1,) * (band.ndim - gain.ndim) + gain.shape)
+        band * _library(band).asarray(gain, band.dtype).reshape((1,) * (band.ndim - gain.ndim) + gain.shape)
         for band, gain in zip(bands, gains, strict=True)
     ]
 
 
-def pack(bands: list[Array], block: int) -> Array:
+def pack(bands: list[Any], block: int) -> Any:
     """Bands as pictures, coarsest first, to blocks.
 
     Args:
@@ -148,7 +154,7 @@ def pack(bands: list[Array], block: int) -> Array:
         side = 1 << index
         cells = band.reshape(n, rows, side, columns, side, 9)
         parts.append(cells.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows, columns, 9 * side * side))
-    return jnp.concatenate(parts, axis=-1)
+    return _library(parts[0]).concatenate(parts, axis=-1)
 
 
 def unpack(coefficients: Any, block: int) -> list[Any]:
@@ -163,15 +169,19 @@ def unpack(coefficients: Any, block: int) -> list[Any]:
     return bands
 
 
-def analysis(pixels: Float[Array, "n H W 3"], block: int) -> Float[Array, "n h w C"]:
-    """Coefficients of pictures with values in [0, 255] whose sides are multiples of `block`."""
-    low = jnp.einsum("nhwc,dc->nhwd", pixels - 127.5, jnp.asarray(COLOUR, pixels.dtype))
-    details = []
+def analysis(pixels: Float[Array | np.ndarray, "n H W 3"], block: int) -> Any:
+    """Coefficients (n, h, w, C) of pictures with values in [0, 255] whose sides are multiples of `block`.
+
+    They are computed with numpy if the pictures are numpy's, else with JAX.
+    """
+    library, red_green_blue = _library(pixels), [pixels[..., i] - 127.5 for i in range(3)]
+    colours = [sum(float(weight) * part for weight, part in zip(row, red_green_blue, strict=True)) for row in COLOUR]
+    low, details = library.stack(colours, -1), []
     for _ in range(_octaves(block)):
         low_rows, detail_rows = _split(low, 1)
         low, along_columns = _split(low_rows, 2)
         along_rows, along_both = _split(detail_rows, 2)
-        details.append(jnp.stack([along_rows, along_columns, along_both], axis=-2))
+        details.append(library.stack([along_rows, along_columns, along_both], axis=-2))
     return pack(_scaled([low, *reversed(details)], _gains(block)), block)
 
 
