@@ -142,6 +142,12 @@ class Writer:
         """The state of the coder; its first number counts whole 32-bit words."""
         return _position(self._encoder)
 
+    def branch(self) -> "Writer":
+        """A copy that can go its own way."""
+        branch = Writer()
+        branch._encoder, branch.ideal_bits = self._encoder.clone(), self.ideal_bits
+        return branch
+
     def getvalue(self) -> bytes:
         """The shortest bytes of which every continuation decodes to all symbols so far."""
         return _seal(self._encoder) if self.ideal_bits else b""

@@ -1,5 +1,7 @@
 """A stream ends where it is asked to, and what lies behind its end is not computed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pictures import make_picture
@@ -8,6 +10,7 @@ import uqdm
 from uqdm.codec.api import encode_with_costs
 from uqdm.codec.rate_control import pictures_at
 from uqdm.metrics import psnr_db
+from uqdm.pictures import read_picture
 
 PICTURE = make_picture(24, 32)
 
@@ -86,6 +89,7 @@ def test_batches_end_where_single_pictures_do(tiny_model):
         ({"bpp": 1.0, "psnr_db": 30.0}, "one of bpp, file_bytes and psnr_db"),
         ({"bpp": 1.0, "lossless": True}, "bpp cannot be combined with lossless"),
         ({"file_bytes": 100, "tau": 0.5}, "file_bytes cannot be combined with tau"),
+        ({"rdoq": True}, "give bpp, file_bytes or psnr_db with it"),
         ({"psnr_db": 99.0}, "99.0 dB is out of reach: the whole stream gives"),
         ({"file_bytes": 3}, "3 bytes do not hold the header"),
         ({"bpp": -1.0}, "bpp must be a positive number, got -1.0"),
@@ -115,3 +119,36 @@ def test_a_receiver_branches(tiny_model, whole):
             pass
     np.testing.assert_array_equal(branch.picture(), uqdm.decode(whole, model=tiny_model))
     np.testing.assert_array_equal(receiver.picture(), uqdm.decode(whole[: len(whole) // 2], model=tiny_model))
+
+
+@pytest.fixture(scope="module")
+def natural() -> np.ndarray:
+    return read_picture((Path(__file__).parents[1] / "experiments/pictures/kodim23.webp").read_bytes())[
+        200:296, 300:428
+    ]
+
+
+def test_optimised_quantization_shows_more_in_as_many_bytes(natural):
+    gains = []
+    for rate in (0.3, 0.5, 0.9):
+        plain, optimised = (uqdm.encode(natural, bpp=rate, rdoq=rdoq, model="photo") for rdoq in (False, True))
+        assert len(optimised) == len(plain)
+        gains.append(psnr_db(natural, uqdm.decode(optimised)) - psnr_db(natural, uqdm.decode(plain)))
+    assert np.mean(gains) > 0.03
+
+
+def test_optimised_quantization_reaches_a_psnr_with_fewer_bytes(natural):
+    for target_db, share in ((33.0, 1.0), (43.0, 0.98)):
+        plain, optimised = (uqdm.encode(natural, psnr_db=target_db, rdoq=rdoq, model="photo") for rdoq in (False, True))
+        assert psnr_db(natural, uqdm.decode(optimised)) >= target_db
+        assert len(optimised) <= share * len(plain)
+
+
+def test_optimised_quantization_of_batches_is_that_of_single_pictures(tiny_model):
+    pictures = [make_picture(16, 24, seed) for seed in range(3)]
+    together = uqdm.encode_batch(pictures, bpp=3.0, rdoq=True, model=tiny_model)
+    assert together == [uqdm.encode(picture, bpp=3.0, rdoq=True, model=tiny_model) for picture in pictures]
+
+
+def test_optimised_quantization_leaves_whole_streams_alone(tiny_model, whole):
+    assert uqdm.encode(PICTURE, file_bytes=2 * len(whole), rdoq=True, model=tiny_model) == whole

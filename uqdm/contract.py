@@ -17,7 +17,7 @@ import numpy as np
 
 from channel_sim.entropy import Reader, Writer
 
-__all__ = ["Model", "PixelState", "Reconstruction", "Residual", "State", "steps_until"]
+__all__ = ["Model", "OptimizingState", "PixelState", "Reconstruction", "Residual", "State", "steps_until"]
 
 
 @runtime_checkable
@@ -56,6 +56,19 @@ class State(Protocol):
 
 
 S = TypeVar("S", bound=State)
+
+
+@runtime_checkable
+class OptimizingState(Protocol):
+    """A sender's state that can do better when it knows where the stream will end."""
+
+    def optimizes_from(self, step: int) -> int:
+        """The first step that it would send differently in a stream that ends in a step."""
+        ...
+
+    def optimized(self, last: int) -> "State":
+        """A copy, before that step, that sends what is best for a stream that ends in step `last`."""
+        ...
 
 
 @runtime_checkable

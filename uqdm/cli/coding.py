@@ -60,6 +60,11 @@ def add_commands(commands: Commands) -> None:
     limit.add_argument("--bytes", type=count, help="at most so many bytes")
     limit.add_argument("--psnr", type=positive, metavar="DB", help="as few bytes as reach this PSNR in dB")
     limit.add_argument("--lossless", action="store_true", help="so many that the whole stream is the very picture")
+    sub.add_argument(
+        "--rdoq",
+        action="store_true",
+        help="with --bpp, --bytes or --psnr: leave out what costs more than it shows; sends the last level twice",
+    )
     sub.add_argument("--seed", type=seed, default=0, help="of the common randomness (0)")
     sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")
     text = "keep EXIF, XMP, a colour profile that was not applied, and the resolution"
@@ -143,6 +148,7 @@ def _encode(options: argparse.Namespace) -> None:
                 picture,
                 options.tau,
                 **limits,
+                rdoq=options.rdoq,
                 lossless=options.lossless,
                 model=model,
                 seed=options.seed,
@@ -156,7 +162,7 @@ def _encode(options: argparse.Namespace) -> None:
         from uqdm.codec.api import check_against
 
         try:
-            check_against(data, picture, model=model)
+            check_against(data, None if options.rdoq else picture, model=model)
         except StreamError as error:
             raise UserError(f"the stream does not decode to what was encoded ({error}): run uqdm doctor") from None
     write(options.output, data, options.force)

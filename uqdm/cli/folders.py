@@ -18,7 +18,7 @@ def encode_folder(options: argparse.Namespace) -> None:
     from uqdm.distributed.work import Encoding
     from uqdm.training.dataset import SUFFIXES
 
-    names = ("tau", "bpp", "lossless", "model", "seed", "background", "frame", "force")
+    names = ("tau", "bpp", "rdoq", "lossless", "model", "seed", "background", "frame", "force")
     given = {name: getattr(options, name) for name in names}
     do = Encoding(file_bytes=options.bytes, psnr_db=options.psnr, **given)
     _run(options, do, SUFFIXES, ".uqdm", "encode")

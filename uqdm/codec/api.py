@@ -14,7 +14,7 @@ from uqdm.codec import container
 from uqdm.codec.container import BytesLike, Header
 from uqdm.codec.loop import Receiver, Sender, expect_together
 from uqdm.codec.rate_control import Target
-from uqdm.contract import Model, Reconstruction, steps_until
+from uqdm.contract import Model, OptimizingState, Reconstruction, State, steps_until
 from uqdm.errors import DamagedStreamError, IncompleteHeaderError, ModelMismatchError
 from uqdm.library import default_model, family_of, load_model, model_of_stream, residual_of
 from uqdm.lossless.residual import ExactWhereKnown, WithResidual
@@ -91,13 +91,14 @@ class _Request(NamedTuple):
 
     tau: float | None
     target: Target | None
+    rdoq: bool
     lossless: bool
     model: Model | None
     seed: int
     with_index: bool
 
 
-def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed, index=False) -> _Request:
+def _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index=False) -> _Request:
     """Checks arguments of `encode` that exclude each other."""
     limits = {"bpp": bpp, "file_bytes": file_bytes, "psnr_db": psnr_db}
     for name, value in ({"tau": tau} | limits).items():
@@ -106,11 +107,17 @@ def _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed, index=False) 
     if limits and (lossless or tau is not None):
         other = "lossless" if lossless else "tau"
         raise ValueError(f"{' and '.join(limits)} cannot be combined with {other}: a stream ends in one place")
+    if rdoq and not limits:
+        raise ValueError("rdoq is for streams that end somewhere: give bpp, file_bytes or psnr_db with it")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"seed must be an integer, got {seed!r}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32), got {seed}")
-    return _Request(tau, Target(**limits) if limits else None, lossless, _model(model), int(seed), index)
+    if rdoq and index:
+        raise ValueError(
+            "rdoq and index exclude each other: the last level is sent twice, and an index tells of the first time"
+        )
+    return _Request(tau, Target(**limits) if limits else None, rdoq, lossless, _model(model), int(seed), index)
 
 
 def _encode_together(
@@ -119,7 +126,7 @@ def _encode_together(
     on_step: Callable[[list[Sender]], object] = lambda _: None,
 ) -> list[bytes]:
     """Algorithm 1 for pictures of one size."""
-    tau, target, lossless, model, seed, with_index = request
+    tau, target, rdoq, lossless, model, seed, with_index = request
     height, width = pictures[0].shape[:2]
     model = model or default_model(height, width, lossless=lossless)
     steps, residual_id = steps_until(tau or 0.0, model.steps), b""
@@ -137,18 +144,33 @@ def _encode_together(
     ]
     noted = zip(pictures, senders, strict=True) if with_index else ()
     indices = [_Index(picture, sending, sender) for picture, sender in noted]
+    branches: dict[int, Sender] = {}
     while active := [sender for sender in senders if not sender.ended]:
-        sending.expect([sender.state for sender in active], active[0].step)
+        step = active[0].step
+        for number, sender in enumerate(senders):
+            if rdoq and not sender.ended and _optimizes_from(sender.state, step) == step:
+                branches[number] = sender.branch()
+        sending.expect([sender.state for sender in active], step)
         for sender in active:
             sender.send()
         for one in indices:
             one.note()
         on_step(senders)
-    streams = [sender.finish() for sender in senders]
-    if with_index:
-        streams = [one.added_to(data) for one, data in zip(indices, streams, strict=True)]
-    if target:
-        return [target.cut(data, picture, model) for data, picture in zip(streams, pictures, strict=True)]
+    if not target:
+        streams = [sender.finish() for sender in senders]
+        return [one.added_to(data) for one, data in zip(indices, streams, strict=True)] if with_index else streams
+
+    def finished(sender: Sender, number: int) -> bytes:
+        data = sender.finish()
+        return indices[number].added_to(data) if with_index else data
+
+    streams = []
+    for number, (sender, picture) in enumerate(zip(senders, pictures, strict=True)):
+        candidates = [sender]
+        if number in branches and sender.step < steps:
+            candidates.insert(0, _optimized(branches[number], sending, sender.step - 1))
+        # Where bytes are limited both are as long.
+        streams.append(min((target.cut(finished(each, number), picture, model) for each in candidates), key=len))
     return streams
 
 
@@ -173,6 +195,20 @@ class _Index:
         return container.with_index(data, [(step, determining_bytes(payload, end), psnr) for step, (end, psnr) in ends])
 
 
+def _optimizes_from(state: State, step: int) -> int | None:
+    """Of families that can."""
+    return state.optimizes_from(step) if isinstance(state, OptimizingState) else None
+
+
+def _optimized(branch: Sender, model: Model, last: int) -> Sender:
+    """Goes on from where a stream that ends in step `last` is optimised, to its end."""
+    branch.state = branch.state.optimized(last)
+    while not branch.ended:
+        model.expect([branch.state], branch.step)
+        branch.send()
+    return branch
+
+
 def encode(
     x,
     tau: float | None = None,
@@ -180,6 +216,7 @@ def encode(
     bpp: float | None = None,
     file_bytes: int | None = None,
     psnr_db: float | None = None,
+    rdoq: bool = False,
     lossless: bool = False,
     model: Model | str | Path | None = None,
     seed: int = 0,
@@ -199,6 +236,9 @@ def encode(
       bpp: at most so many bits per pixel, header included.
       file_bytes: at most so many bytes.
       psnr_db: as few bytes as reach this PSNR in dB.
+      rdoq: rate-distortion optimised quantization for one of these three ends: the steps of the last level are sent
+        again, and leave coefficients in their zero cells where that saves more than it costs. These steps take twice as
+        long, and the stream is no prefix of the whole one then. Families other than the nested one cannot.
       lossless: whether a residual follows that makes the decoded picture the very same (uqdm.lossless.predicted for
         the nested process, uqdm.lossless.direct for the uniform one); may be combined with tau.
       model: what to encode with, or its name or path; by default the model `small` of the package for at most 64 x 64
@@ -229,7 +269,7 @@ def encode(
       >>> len(uqdm.encode(picture, file_bytes=100))
       100
     """
-    request = _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed, index)
+    request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index)
     picture = _as_picture(x)
     data = _encode_together([picture], request, lambda _: on_step())[0]
     if metadata is None:
@@ -247,7 +287,7 @@ def encode_with_costs(
     def note(senders: list[Sender]) -> None:
         ends.append((senders[0].ideal_bits, senders[0].writer.position))
 
-    (data,) = _encode_together([_as_picture(x)], _request(tau, None, None, None, lossless, model, seed), note)
+    (data,) = _encode_together([_as_picture(x)], _request(tau, None, None, None, False, lossless, model, seed), note)
     _, start = container.unpack(data)
     return data, [StepCost(bits, start + determining_bytes(data[start:], end)) for bits, end in ends]
 
@@ -259,6 +299,7 @@ def encode_batch(
     bpp: float | None = None,
     file_bytes: int | None = None,
     psnr_db: float | None = None,
+    rdoq: bool = False,
     lossless: bool = False,
     model: Model | str | Path | None = None,
     seed: int = 0,
@@ -268,7 +309,7 @@ def encode_batch(
 
     The network is asked about all pictures of one size at once, which is faster where they are small.
     """
-    request = _request(tau, bpp, file_bytes, psnr_db, lossless, model, seed, index)
+    request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index)
     checked = [_as_picture(x) for x in pictures]
     streams: list[bytes] = [b""] * len(checked)
     for places in _alike([picture.shape for picture in checked]):
@@ -471,12 +512,13 @@ def previews(data: BytesLike, *, model: Model | str | Path | None = None) -> Ite
         yield Preview(receiver.picture(), receiver.step, receiver.header.total_steps, receiver.file_bytes)
 
 
-def check_against(data: BytesLike, picture: np.ndarray, *, model: Model | str | Path | None = None) -> None:
+def check_against(data: BytesLike, picture: np.ndarray | None, *, model: Model | str | Path | None = None) -> None:
     """Decodes a stream or a prefix of one, and makes sure that what is known then, pixels included, is of a picture.
 
     Args:
       data: the bytes.
-      picture: uint8 (H, W, 3), what was encoded.
+      picture: uint8 (H, W, 3), what was encoded; None of a stream made with `rdoq`, whose cells need not hold the
+        picture's coefficients: then only that it decodes.
       model: what it was encoded with.
 
     Raises:
@@ -485,5 +527,5 @@ def check_against(data: BytesLike, picture: np.ndarray, *, model: Model | str | 
     receiver = receiver_of(data, model=model)
     while receiver.receive():
         pass
-    if not receiver.state.agrees_with(picture, receiver.step):
+    if picture is not None and not receiver.state.agrees_with(picture, receiver.step):
         raise DamagedStreamError("what was decoded is of another picture", step=receiver.step, good_bytes=0)

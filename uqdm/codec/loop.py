@@ -87,6 +87,12 @@ class Sender:
         if self._enough(self):
             self.header = self.header._replace(steps=self.step)
 
+    def branch(self) -> "Sender":
+        """A copy that can go its own way."""
+        branch = copy.copy(self)
+        branch.state, branch.writer = self.state.branch(), self.writer.branch()
+        return branch
+
     def finish(self) -> bytes:
         """The file."""
         payload = self.writer.getvalue()

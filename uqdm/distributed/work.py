@@ -103,6 +103,7 @@ class Encoding:
     bpp: float | None = None
     file_bytes: int | None = None
     psnr_db: float | None = None
+    rdoq: bool = False
     lossless: bool = False
     model: str | None = None
     seed: int = 0
@@ -124,10 +125,9 @@ class Encoding:
 
     def __call__(self, files: Sequence[File]) -> list[Outcome]:
         """Does a batch."""
-        limits = {
-            name: getattr(self, name) for name in ("tau", "bpp", "file_bytes", "psnr_db", "lossless", "model", "seed")
-        }
-        return _do(files, self._read, lambda pictures: encode_batch(pictures, **limits), self.force)
+        names = ("tau", "bpp", "file_bytes", "psnr_db", "rdoq", "lossless", "model", "seed")
+        given = {name: getattr(self, name) for name in names}
+        return _do(files, self._read, lambda pictures: encode_batch(pictures, **given), self.force)
 
     def _read(self, path: str) -> tuple[np.ndarray, int, tuple[str, ...]]:
         data = Path(path).read_bytes()

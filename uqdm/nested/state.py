@@ -16,6 +16,7 @@ from channel_sim.refinement import OPEN, Interval, TableReference, receive_refin
 from channel_sim.split_tables import SplitTables
 from uqdm.nested.grid import grid_of
 from uqdm.nested.process import LevelTables, ticks_of
+from uqdm.nested.quantization import PRICE_OF_HALVING, PRICE_OF_SPLITTING, stay_if_worth
 from uqdm.nested.schedule import UNSEEN, Schedule
 
 __all__ = ["Estimates", "NestedCode", "NestedState", "Part", "cells_of"]
@@ -110,6 +111,7 @@ class NestedState:
         self._scale_class = np.zeros(count, np.int16)
         self.crc = 0
         self._y = None if picture is None else self._shifted_ticks(picture)
+        self._price = 0.0
         self._part: Part | None = None
         self.known: tuple[np.ndarray, Interval] | None = None
         self.before: Before | None = None
@@ -132,6 +134,8 @@ class NestedState:
         """Sends the child cells of a step that the source lies in."""
         assert self._y is not None, "only a state that was begun with a picture can send"
         members, cells, unit, reference = self._part_of(step)
+        if self._price and not self.code.schedule.steps[step].halving:
+            self._y[members] = stay_if_worth(reference, cells, unit, self._y[members], self._price)
         self._update(step, members, send_refinement(writer, reference, cells, unit, self._y[members]))
 
     def receive(self, reader: Reader, step: int) -> bool:
@@ -218,6 +222,20 @@ class NestedState:
         branch = copy.copy(self)
         for name in ("midpoint", "units", "_location", "_scale_class", "estimates"):
             setattr(branch, name, copy.copy(getattr(self, name)))
+        return branch
+
+    def optimizes_from(self, step: int) -> int:
+        """The first step of the level of a step."""
+        steps = self.code.schedule.steps
+        while step and steps[step - 1].level == steps[step].level:
+            step -= 1
+        return step
+
+    def optimized(self, last: int) -> "NestedState":
+        """A copy that sends what is best for a stream that ends in step `last` (uqdm.nested.quantization)."""
+        branch = self.branch()
+        branch._y = copy.copy(self._y)
+        branch._price = PRICE_OF_HALVING if self.code.schedule.steps[last].halving else PRICE_OF_SPLITTING
         return branch
 
     def agrees_with(self, picture: np.ndarray, step: int) -> bool:

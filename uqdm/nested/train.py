@@ -34,6 +34,7 @@ from uqdm.nested.loss import NestedLoss
 from uqdm.nested.model import NestedModel
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.schedule import Schedule
+from uqdm.nested.transfer import transferred
 from uqdm.training.batches import Crops, random_crops
 from uqdm.training.dataset import PictureSet, load_pictures
 from uqdm.training.loop import Run, train
@@ -122,7 +123,7 @@ class Trainer:
     Attributes:
       recipe: what to train.
       schedule: levels, with the prior of the pictures.
-      start_from: weights to start from instead of fresh ones.
+      start_from: weights to start from instead of fresh ones, of any schedule (uqdm.nested.transfer).
     """
 
     recipe: Recipe
@@ -166,7 +167,9 @@ class Trainer:
     def init(self) -> TrainState:
         """The state before the first step."""
         if self.start_from:
-            parameters = jax.tree.map(jnp.array, self.start_from.parameters)
+            old = self.start_from.schedule
+            parameters = transferred(self.start_from.parameters, self.network, old=old, new=self.schedule)
+            parameters = jax.tree.map(jnp.array, parameters)
         else:
             parameters = networks.init(self.network, jax.random.key(self.recipe.seed))
         return first_state(parameters, self.optimizer)
@@ -252,7 +255,7 @@ def fit(
       validation: named uint8 arrays (N, H, W, 3).
       folder: where checkpoints and logs go.
       run: when it stops, how often it writes, and what it goes on from; `Run()` by default.
-      start_from: weights and prior to start from instead of fresh ones, for a fine-tuning.
+      start_from: weights and prior to start from instead of fresh ones, for a fine-tuning, also with another schedule.
       name: goes into the model file.
 
     Raises:
