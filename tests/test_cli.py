@@ -373,7 +373,8 @@ def test_damage_names_the_part_that_is_good(run, folder, tmp_path):
 
 def test_doctor_finds_this_machine_fit(run):
     code, out, err = run("doctor", model=False)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err in ("", "compiling for this machine (once)\n")
     assert "streams are portable" in out
     assert out.count("  ok ") >= 5
     assert len(out.splitlines()) < 20
@@ -451,8 +452,9 @@ def test_an_interrupted_command_ends_at_once_and_leaves_nothing(folder, tmp_path
     import time
 
     command = [sys.executable, "-m", "uqdm", "encode", str(folder / "in.png"), str(tmp_path / "x.uqdm")]
+    slow = os.environ | {"UQDM_CACHE": "off"}  # which compiles, so that the signal is not too late
     for moment in (2.0, 4.0):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=slow) as running:
             time.sleep(moment)
             if running.poll() is not None:
                 (tmp_path / "x.uqdm").unlink()

@@ -418,7 +418,8 @@ def test_mutated_streams_end_in_what_was_sent_or_in_one_line(case):
 @each_case
 def test_mutated_and_cut_streams_end_in_a_picture_or_in_one_line(case):
     outcomes = survive(case, 40, 1, kinds=4)
-    assert set(outcomes) <= {"decoded", "another", "FormatError", "ModelMismatchError", "DamagedStreamError"}
+    headers = {"FormatError", "IncompleteHeaderError", "ModelMismatchError"}
+    assert set(outcomes) <= {"decoded", "another", "DamagedStreamError"} | headers
 
 
 @pytest.mark.slow

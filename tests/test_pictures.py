@@ -502,9 +502,10 @@ def test_whatever_a_reader_raises_means_damage(monkeypatch, error, place):
     def fail(*_, **__):
         raise error("two\nlines")
 
+    data = write_picture(FRAMES[0], ".png")
     monkeypatch.setattr(place, fail)
     with pytest.raises(PictureError, match="the picture is damaged") as caught:
-        read_picture(write_picture(FRAMES[0], ".png"))
+        read_picture(data)
     assert "\n" not in str(caught.value)
 
 
