@@ -17,7 +17,7 @@ Truncation. A prefix of the bytes leaves the rest of the code word unknown; a sy
 whatever follows. Decoding is monotone in the code word, so it suffices to compare the two extremes: the prefix followed
 by zeros and the prefix followed by ones. `Reader.decode` returns the symbols that both agree on, and no others.
 
-This is the only file that imports constriction.
+This file and channel_sim.stack alone import constriction.
 """
 
 from functools import cached_property
@@ -28,6 +28,7 @@ import numpy as np
 from channel_sim import checks
 
 __all__ = [
+    "MODEL",
     "PRECISION",
     "ProbabilityTable",
     "Reader",
@@ -40,7 +41,7 @@ __all__ = [
 PRECISION = 24
 """Probabilities are integers out of 2^PRECISION."""
 
-_MODEL = constriction.stream.model.Categorical(perfect=False)
+MODEL = constriction.stream.model.Categorical(perfect=False)
 
 
 def quantize_probabilities(probabilities: np.ndarray, bits: int = PRECISION) -> np.ndarray:
@@ -129,7 +130,7 @@ class Writer:
         """
         if len(symbols):
             try:
-                self._encoder.encode(np.asarray(symbols, np.int32), _MODEL, table.weights(rows))
+                self._encoder.encode(np.asarray(symbols, np.int32), MODEL, table.weights(rows))
             except KeyError:
                 last = table.frequencies.shape[1] - 1
                 raise ValueError(
@@ -216,7 +217,7 @@ class Reader:
             self.exhausted = len(symbols) < len(rows)
             bits = float(table.bits[rows[: len(symbols)], symbols].sum())
         if len(symbols):
-            self._shadow.encode(symbols, _MODEL, weights[: len(symbols)])
+            self._shadow.encode(symbols, MODEL, weights[: len(symbols)])
         self.ideal_bits += bits
         return symbols
 
@@ -301,7 +302,7 @@ def _decode_until_invalid(decoder, weights: np.ndarray) -> np.ndarray:
         return np.zeros(0, np.int32)
     attempt = decoder.clone()
     try:
-        return np.asarray(decoder.decode(_MODEL, weights))
+        return np.asarray(decoder.decode(MODEL, weights))
     except AssertionError:
         if len(weights) == 1:
             return np.zeros(0, np.int32)
