@@ -13,7 +13,7 @@ written or read.
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, rel_entr
+import scipy
 
 from channel_sim import checks
 from channel_sim.entropy import Reader, Writer
@@ -86,7 +86,8 @@ class Gaussian(NamedTuple):
         """
         low, high = (low - self.mean) / self.std, (high - self.mean) / self.std
         flip = low > 0
-        return np.asarray(ndtr(np.where(flip, -low, high)) - ndtr(np.where(flip, -high, low)))
+        low, high = np.where(flip, -high, low), np.where(flip, -low, high)
+        return np.asarray(scipy.special.ndtr(high) - scipy.special.ndtr(low))
 
     def log_mass(self, low: Parameter, high: Parameter) -> np.ndarray:
         """As `Logistic.log_mass`.
@@ -97,9 +98,9 @@ class Gaussian(NamedTuple):
         low, high = (low - self.mean) / self.std, (high - self.mean) / self.std
         flip = low > 0
         low, high = np.where(flip, -high, low), np.where(flip, -low, high)
-        upper = log_ndtr(high)
+        upper = scipy.special.log_ndtr(high)
         with np.errstate(divide="ignore"):
-            return np.asarray(upper + np.log(-np.expm1(log_ndtr(low) - upper)))
+            return np.asarray(upper + np.log(-np.expm1(scipy.special.log_ndtr(low) - upper)))
 
 
 class Categorical(NamedTuple):
@@ -237,7 +238,7 @@ def kl_bits(target, reference) -> np.ndarray:
             return np.asarray(0.5 * (ratio + shift - 1 - np.log(ratio)) / np.log(2))
         case Uniform(), Uniform():
             return np.where(reference.contains(target), np.log2(reference.width / target.width), np.inf)
-    return np.asarray(rel_entr(target.probabilities, reference.probabilities).sum(-1) / np.log(2))
+    return np.asarray(scipy.special.rel_entr(target.probabilities, reference.probabilities).sum(-1) / np.log(2))
 
 
 def _double(name: str, value) -> Any:

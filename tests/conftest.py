@@ -38,3 +38,11 @@ def tiny_model():
     import model_cases
 
     return model_cases.tiny_model()
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """Programmes are compiled with little optimisation: right for those that are large and run a few times."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -29,7 +29,7 @@ from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.kinds import DiffusionConfig, GaussianProcess, UniformProcess
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.predictor import PredictorModel
-from uqdm.reconstruction import BY_NAME
+from uqdm.reconstruction import NAMES, named
 from uqdm.transforms.latents import Latents
 
 # What is touched besides the public functions.
@@ -40,10 +40,10 @@ def reconstruct(
 ) -> np.ndarray:
     """What a prefix shows when the missing part is filled in by a named way."""
     given = {"seed": seed, "remaining_steps": steps}
-    fields = getattr(BY_NAME.get(way), "__dataclass_fields__", {})
-    options = {name: value for name, value in given.items() if name in fields}
-    named: Any = BY_NAME[way](**options) if way in BY_NAME else way
-    return uqdm.decode(data, model=model, reconstruction=named, realism=realism)
+    chosen: Any = named(way) if way in NAMES else way
+    fields = getattr(chosen, "__dataclass_fields__", {})
+    chosen = replace(chosen, **{name: value for name, value in given.items() if name in fields}) if fields else chosen
+    return uqdm.decode(data, model=model, reconstruction=chosen, realism=realism)
 
 
 def check(data: bytes, picture: np.ndarray, model: Model) -> None:

@@ -26,7 +26,10 @@ from uqdm.training.dataset import open_source
 from uqdm.training.loop import Run
 
 ROOT = Path(__file__).resolve().parents[1]
-NETWORK = UNetConfig(width=8, levels=2, norm_groups=4, heads=1)
+NETWORK = UNetConfig(width=8, levels=2, blocks=1, norm_groups=4, heads=1)
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 RECIPE = Recipe(network=NETWORK, side=16, batch=8, steps=6, warm_up=2, learning_rate=1e-3, ema=0.9, diffusion_steps=3)
 
 

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from uqdm.cli.common import (
     Commands,
@@ -195,7 +196,7 @@ def _reconstruction(options: argparse.Namespace):
     """What --method, --seed and --remaining-steps mean."""
     from uqdm import reconstruction
 
-    way = reconstruction.named(options.method)
+    way: Any = reconstruction.named(options.method)
     given = {"seed": options.seed, "remaining_steps": options.remaining_steps}
     return dataclasses.replace(way, **{name: value for name, value in given.items() if hasattr(way, name)})
 

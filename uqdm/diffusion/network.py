@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from uqdm.diffusion.process import Prediction
+from uqdm.training.once import once
 
 __all__ = ["UNetConfig", "apply", "count_parameters", "from_config", "init", "to_config"]
 
@@ -216,7 +217,11 @@ class _Network(nn.Module):
 def init(config: UNetConfig, key: PRNGKeyArray) -> dict:
     """Fresh parameters, nested dictionary of float32 arrays."""
     side = 2 * config.stride
-    return dict(_Network(config).init(key, jnp.zeros((1, side, side, 3)), jnp.zeros((1,)))["params"])
+
+    def fresh(key: PRNGKeyArray) -> dict:
+        return dict(_Network(config).init(key, jnp.zeros((1, side, side, 3)), jnp.zeros((1,)))["params"])
+
+    return once(fresh, key)
 
 
 def apply(config: UNetConfig, parameters: dict, z: Float[Array, "n h w 3"], gamma: Float[Array, " n"]) -> Prediction:

@@ -26,6 +26,7 @@ from uqdm.diffusion.process import NoiseSchedule
 from uqdm.training.batches import Batches
 from uqdm.training.dataset import PictureSet, open_source
 from uqdm.training.loop import Run, train
+from uqdm.training.once import once
 from uqdm.training.state import TrainState, first_state, next_state
 
 __all__ = ["Recipe", "Trainer", "fit"]
@@ -150,13 +151,13 @@ class Trainer:
     def init(self) -> TrainState:
         """The state before the first step, the same on all devices."""
 
-        def fresh():
-            parameters = self.loss.init(jax.random.key(self.recipe.seed))
+        def fresh(key):
+            parameters = self.loss.init(key)
             if self.start_from is not None:
                 parameters = parameters | {"network": self.start_from.parameters}
             return first_state(parameters, self.optimizer)
 
-        return jax.jit(fresh, out_shardings=self._replicated())()
+        return once(fresh, jax.random.key(self.recipe.seed), out_shardings=self._replicated())
 
     def place(self, batch: np.ndarray) -> jax.Array:
         """This process's part of a batch, spread over its devices."""

@@ -8,7 +8,8 @@ as one row of cells, line after line, each line followed by an empty cell and ea
 so that the neighbours of the cell at p are at p +- 1, p +- S and p +- S +- 1, whatever the size. Empty places hold
 zeros, which is what a SAME convolution sees beyond the border: results are the same to the last bit. S and the number
 of cells are arguments; what is compiled is a `Capacity`. Programmes work on a chunk of cells at a time (`Sweep`), as
-often as there are cells, so that arithmetic follows the grids and not the capacity.
+often as there are cells, so that arithmetic follows the grids and not the capacity. A part of the chunks can be asked
+for alone, so that parts go to the cores of a machine.
 
 A cell may be a square of positions itself: a band of a wavelet transform has 1 x 1 or more of them in every block of
 the picture. `Sweep.tile` gives the squares of a chunk, with the positions around them.
@@ -71,6 +72,18 @@ class Cells(NamedTuple):
     """S of Eq. 1, int32."""
     chunks: Any
     """How many of them hold cells, int32."""
+    part: Any
+    """First of the chunks whose results are asked for, and the one after the last: int32 (2,)."""
+
+    def parts(self, count: int) -> "list[Cells]":
+        """The same cells with a part of the chunks each, nearly equal ones."""
+        ends = [int(self.chunks) * i // count for i in range(count + 1)]
+        return [self._replace(part=np.array(pair, np.int32)) for pair in zip(ends, ends[1:], strict=False)]
+
+    def places(self, capacity: Capacity) -> slice:
+        """Where the results are that are asked for."""
+        first, last = (int(end) * capacity.chunk + capacity.margin for end in self.part)
+        return slice(first, last)
 
 
 def cells_of(capacity: Capacity, grids: int, classes: Int[np.ndarray, "h w"]) -> Cells:
@@ -79,7 +92,7 @@ def cells_of(capacity: Capacity, grids: int, classes: Int[np.ndarray, "h w"]) ->
     laid = np.full(capacity.places, -1, np.int8)
     taken_back(laid, capacity, grids, height, width)[...] = classes
     chunks = -(-_count(grids, height, width) // capacity.chunk)
-    return Cells(laid, np.asarray(width + 1, np.int32), np.asarray(chunks, np.int32))
+    return Cells(laid, np.asarray(width + 1, np.int32), np.asarray(chunks, np.int32), np.array([0, chunks], np.int32))
 
 
 def laid_out(x: np.ndarray, capacity: Capacity) -> np.ndarray:
@@ -188,9 +201,17 @@ class Sweep:
         """Numbers of cells, -1 for empty places."""
         return self.at(jnp.asarray(self._cells.classes), start, moved).astype(jnp.int32)
 
-    def fill(self, work: Callable[[Array], tuple[Array, ...]]) -> tuple[Array, ...]:
-        """Arrays (places, ...) of what `work` gives for a chunk, (chunk, ...), with zeros in empty places."""
+    def fill(self, work: Callable[[Array], tuple[Array, ...]], reach: int = 0) -> tuple[Array, ...]:
+        """Arrays (places, ...) of what `work` gives for a chunk, (chunk, ...), with zeros in empty places.
+
+        Args:
+          work: of the place of a chunk's first cell.
+          reach: how many cells around those of the part that is asked for take part as well.
+        """
         margin, chunk = self._capacity.margin, self._capacity.chunk
+        around = -(-reach * (self._cells.stride + 1) // chunk) if reach else jnp.int32(0)
+        first = jnp.maximum(self._cells.part[0] - around, 0)
+        last = jnp.minimum(self._cells.part[1] + around, self._cells.chunks)
 
         def step(i, filled):
             start = jnp.asarray(i, jnp.int32) * chunk
@@ -203,7 +224,7 @@ class Sweep:
 
         shapes = jax.eval_shape(work, jnp.int32(0))
         zeros = tuple(jnp.zeros((self._capacity.places, *shape.shape[1:]), shape.dtype) for shape in shapes)
-        return jax.lax.fori_loop(0, self._cells.chunks, step, zeros)
+        return jax.lax.fori_loop(first, last, step, zeros)
 
     def window(self, x: Array, start: Array | int) -> Array:
         """The 3 x 3 cells around those of a chunk, row by row: (chunk, 9, ...)."""

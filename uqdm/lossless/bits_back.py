@@ -161,7 +161,7 @@ def negative_elbo_bits(model: Model[Any], picture: UInt8[np.ndarray, "H W 3"], g
         target, reference = chain.target(step, z, x), chain.reference(step, z)
         total += float(diffusion.gaussian_kl_bits(target, reference).sum())
         z = generator.normal(target.mean, target.std)
-    for table, values in chain.pixels(z, *picture.shape[:2], picture):
+    for table, values in chain.pixels(z, picture.shape[0], picture.shape[1], picture):
         total += float(table.bits[np.arange(len(values)), values].sum())
     return total
 
@@ -216,11 +216,11 @@ class _Chain:
         self._steps = []
         for gamma_t, gamma_s in zip(self.gammas, self.gammas[1:], strict=False):
             parts = (diffusion.posterior(*pair, gamma_t, gamma_s).mean for pair in ((one, zero), (zero, one)))
-            self._steps.append((*map(float, parts), diffusion.posterior_std(gamma_t, gamma_s)))
+            self._steps.append((*map(float, parts), np.asarray(diffusion.posterior_std(gamma_t, gamma_s))))
 
     def first(self, x: np.ndarray) -> Moments:
         """q(z_0 | x)."""
-        alpha, sigma = (float(part(self.gammas[0])) for part in (diffusion.alpha, diffusion.sigma))
+        alpha, sigma = (np.asarray(part(self.gammas[0]), np.float64) for part in (diffusion.alpha, diffusion.sigma))
         return Moments(alpha * x, sigma)
 
     def target(self, step: int, z: np.ndarray, x: np.ndarray) -> Moments:
@@ -262,7 +262,7 @@ class _Chain:
             moments = self.target(step, z, x)
             numbers.append(pop_gaussian(stack, _phases(moments)))
             z = _states(numbers[-1], moments.std, x.shape)
-        for table, values in reversed(list(self.pixels(z, *picture.shape[:2], picture))):
+        for table, values in reversed(list(self.pixels(z, picture.shape[0], picture.shape[1], picture))):
             stack.push(table, np.arange(len(values)), values)
         for reference, own in zip(reversed(references), reversed(numbers), strict=True):
             push_gaussian(stack, _phases(reference), own)

@@ -48,6 +48,7 @@ from jaxtyping import Array, Bool, Float, Int8, Int32, UInt8
 
 from uqdm.exact.convolution import CONVOLUTIONS, SUM_LIMIT
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, kernel_scales, kernel_steps, rescaling, round_kernels
+from uqdm.training.once import once
 
 __all__ = [
     "COLOUR_ORDER",
@@ -132,6 +133,10 @@ def residual_features(residual: np.ndarray) -> np.ndarray:
 
 def init(width: int, key: Array) -> list[Parameters]:
     """Random parameters of the four networks, `width` channels in each layer."""
+    return once(functools.partial(_init, width), key)
+
+
+def _init(width: int, key: Array) -> list[Parameters]:
     networks = []
     for class_key in jax.random.split(key, len(POSITIONS)):
         shapes = [

@@ -5,6 +5,7 @@ estimates (uqdm.nested.integer_network). All steps share them: tables of all ste
 number. Pictures are cut and put together here.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -27,20 +28,27 @@ __all__ = ["Evaluation"]
 _SIZES = 4
 """Of grids, that are remembered."""
 
-_LARGE = 512
-"""Cells of capacities from which on bands are worth a thread."""
+_FEWEST_CHUNKS = 6
+"""Of a part of a grid that is worth a thread."""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, thread_name_prefix="uqdm-bands")
+    return ThreadPoolExecutor(_cores(), thread_name_prefix="uqdm-parts")
 
 
 class _Placed(NamedTuple):
     """A piece of grids and where its cells are."""
 
     piece: Piece
-    cells: Cells
+    parts: list[Cells]
+    """On the device; each is a thread's work."""
+    places: list[slice]
+    """Of the results of parts."""
 
 
 class _Trunk(NamedTuple):
@@ -48,8 +56,8 @@ class _Trunk(NamedTuple):
 
     units: np.ndarray
     step: int
-    hidden: list[jax.Array]
-    """Of every piece."""
+    hidden: list[list[jax.Array | None]]
+    """Of every piece and part."""
 
 
 class Evaluation:
@@ -80,10 +88,11 @@ class Evaluation:
         """The third output d (uqdm.nested.process, Eq. 6)."""
         return self._outputs("estimates", 1, units, step, range(self._config.bands))[0]
 
-    def prepare(self, height: int, width: int) -> None:
-        """Begins to load what references of a picture's grid take, in the background."""
-        size = pieces(1, height, width, self._halo)
-        prepare(self.program(*name, capacity) for capacity in {p.capacity for p in size} for name in self._names(1))
+    def prepare(self, height: int, width: int, *, estimates: bool) -> None:
+        """Begins to load what references of a picture's grid take, and maybe estimates, in the background."""
+        capacities = {piece.capacity for piece in pieces(1, height, width, self._halo)}
+        names = self._names(2 if estimates else 1)
+        prepare(self.program(*name, capacity) for name in names for capacity in capacities)
 
     def programs(self) -> list[Program]:
         """All programmes, for pictures of all sizes."""
@@ -100,7 +109,7 @@ class Evaluation:
         step = jax.ShapeDtypeStruct((), np.int32)
         units = jax.ShapeDtypeStruct((places, config.channels), np.int8)
         hidden = jax.ShapeDtypeStruct((places, config.width), np.uint8)
-        cells = Cells(jax.ShapeDtypeStruct((places,), np.int8), step, step)
+        cells = Cells(jax.ShapeDtypeStruct((places,), np.int8), step, step, jax.ShapeDtypeStruct((2,), np.int32))
         weights = self._weights_of(kind, band)
         if kind == "trunk":
             return Program(integer.trunk, (config, capacity, self._convolution), (weights, step, units, cells))
@@ -120,14 +129,11 @@ class Evaluation:
     def _outputs(self, kind: str, count: int, units: np.ndarray, step: int, bands: range) -> tuple[np.ndarray, ...]:
         first, last = channel_range(bands)
         whole = tuple(np.empty((*units.shape[:3], last - first), np.int16) for _ in range(count))
-        number, placed = self._steps[step], self._placed_of(*units.shape[:3])
-        laid = [
-            jax.device_put(laid_out(units[piece.grids, piece.rows, piece.columns], piece.capacity))
-            for piece, _ in placed
-        ]
-        hidden = self._hidden(units, step, placed, laid)
-        for (piece, cells), part, features in zip(placed, laid, hidden, strict=True):
-            given = self._of_bands(kind, bands, piece.capacity, number, part, features, cells)
+        placed = self._placed_of(*units.shape[:3])
+        for own, hidden in zip(placed, self._hidden(units, step, placed), strict=True):
+            piece = own.piece
+            laid = jax.device_put(laid_out(units[piece.grids, piece.rows, piece.columns], piece.capacity))
+            given = self._of_parts(kind, bands, own, step, laid, hidden)
             shape = (
                 piece.grids.stop - piece.grids.start,
                 piece.rows.stop - piece.rows.start,
@@ -136,32 +142,41 @@ class Evaluation:
             for band, results in zip(bands, given, strict=True):
                 start, stop = channel_range(range(band, band + 1))
                 for array, result in zip(whole, results, strict=True):
-                    back = taken_back(np.asarray(result), piece.capacity, *shape)
+                    back = taken_back(result, piece.capacity, *shape)
                     array[piece.target][..., start - first : stop - first] = back[
                         :, piece.inner_rows, piece.inner_columns
                     ]
         return whole
 
-    def _of_bands(self, kind: str, bands: range, capacity: Capacity, *arguments: Any) -> list[tuple]:
-        """What the programmes of some bands give; of large grids, two at a time and the finest band first."""
+    def _of_parts(
+        self, kind: str, bands: range, placed: _Placed, step: int, laid: jax.Array, hidden: list[jax.Array | None]
+    ) -> list[list[np.ndarray]]:
+        """What the programmes of some bands give for a piece; fills in what the trunk gives where that is missing."""
+        number, capacity = self._steps[step], placed.piece.capacity
 
-        def ask(band: int) -> tuple:
-            return self._call(kind, band, capacity)(*arguments)
+        def ask(part: int) -> list[list[np.ndarray]]:
+            cells, features = placed.parts[part], hidden[part]
+            if features is None:
+                (features,) = self._call("trunk", 0, capacity)(number, laid, cells)
+                hidden[part] = features
+            given = [self._call(kind, band, capacity)(number, laid, features, cells) for band in bands]
+            return [[np.asarray(result) for result in results] for results in given]
 
-        if capacity.cells < _LARGE:
-            return [ask(band) for band in bands]
-        return list(_workers().map(ask, reversed(bands)))[::-1]
+        if len(placed.parts) == 1:
+            return ask(0)
+        first, *others = _workers().map(ask, range(len(placed.parts)))
+        for results, *more in zip(first, *others, strict=True):
+            for output, result in enumerate(results):
+                results[output] = joined = result.copy()
+                for places, part in zip(placed.places[1:], more, strict=True):
+                    joined[places] = part[output][places]
+        return first
 
-    def _hidden(self, units: np.ndarray, step: int, placed: list[_Placed], laid: list[jax.Array]) -> list[jax.Array]:
+    def _hidden(self, units: np.ndarray, step: int, placed: list[_Placed]) -> list[list[jax.Array | None]]:
         """What the trunk gives, remembered: estimates after a step and references of the next ask for the same."""
         last = self._trunk
         if last is None or last.step != step or not np.array_equal(last.units, units):
-            number = self._steps[step]
-            hidden = [
-                self._call("trunk", 0, piece.capacity)(number, part, cells)[0]
-                for (piece, cells), part in zip(placed, laid, strict=True)
-            ]
-            self._trunk = last = _Trunk(units.copy(), step, hidden)
+            self._trunk = last = _Trunk(units.copy(), step, [[None] * len(own.parts) for own in placed])
         return last.hidden
 
     @cached_property
@@ -175,19 +190,17 @@ class Evaluation:
                 self._placed.pop(next(iter(self._placed)))
             classes = phase_classes(height, width)
             self._placed[key] = [
-                _Placed(
-                    piece,
-                    jax.device_put(
-                        cells_of(
-                            piece.capacity,
-                            piece.grids.stop - piece.grids.start,
-                            classes[piece.rows, piece.columns],
-                        )
-                    ),
-                )
+                self._place(piece, classes[piece.rows, piece.columns])
                 for piece in pieces(grids, height, width, self._halo)
             ]
         return self._placed[key]
+
+    @staticmethod
+    def _place(piece: Piece, classes: np.ndarray) -> _Placed:
+        cells = cells_of(piece.capacity, piece.grids.stop - piece.grids.start, classes)
+        threads = _cores() if jax.default_backend() == "cpu" else 1
+        parts = cells.parts(max(1, min(threads, int(cells.chunks) // _FEWEST_CHUNKS)))
+        return _Placed(piece, [jax.device_put(part) for part in parts], [part.places(piece.capacity) for part in parts])
 
     def _call(self, kind: str, band: int, capacity: Capacity) -> Callable[..., tuple]:
         """A programme with its weights."""

@@ -371,21 +371,21 @@ def trunk(
         offset = tables["entry"][2:][jnp.maximum(sweep.classes(start), 0)]
         return after(_rescaled(tables["entry"], way.product(features, kernels["entry"]), offset), 0)
 
-    filled = sweep.fill(entry)
+    filled = sweep.fill(entry, 2 * config.blocks)
     for i in range(config.blocks):
-        stream, taken = filled
+        (stream, taken), reach = filled, 2 * (config.blocks - i) - 1
 
         def first(start, i=i, taken=taken):
             sums = way.product(_flat(sweep.window(taken, start)), kernels[f"first_{i}"])
             return (way.kept(_activation(tables[f"first_{i}"], sums)),)
 
-        (between,) = sweep.fill(first)
+        (between,) = sweep.fill(first, reach)
 
         def second(start, i=i, stream=stream, between=between):
             sums = way.product(_flat(sweep.window(between, start)), kernels[f"second_{i}"])
             return after(sweep.at(stream, start).astype(jnp.int32) + _rescaled(tables[f"second_{i}"], sums), i + 1)
 
-        filled = sweep.fill(second)
+        filled = sweep.fill(second, reach - 1)
     (hidden,) = filled
     return (hidden,)
 
@@ -478,7 +478,7 @@ def _local(
         sums = way.tiles(local_tiles(values, theirs, finer, k), kernels["first"])
         return (_activation(tables["first"][step], sums),)
 
-    (between,) = sweep.fill(first)
+    (between,) = sweep.fill(first, 1)
 
     def said(start: Array) -> tuple[Array, ...]:
         sums = way.tiles([sweep.tile(between, start, 1)], kernels["second"])

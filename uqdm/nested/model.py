@@ -220,7 +220,7 @@ class NestedModel(archive.Contents):
 
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
-        self._evaluation.prepare(*grid_shape(height, width, self.block))
+        self._evaluation.prepare(*grid_shape(height, width, self.block), estimates=picture is None)
         return NestedState(self.code, height, width, seed, picture)
 
     def programs(self) -> list[Program]:

@@ -58,6 +58,7 @@ from uqdm.nested.network_config import (
     VALUE_LIMIT,
     NetworkConfig,
 )
+from uqdm.training.once import once
 
 __all__ = ["NetworkConfig", "Outputs", "Inputs", "apply", "init"]
 
@@ -229,7 +230,7 @@ def init(config: NetworkConfig, key: PRNGKeyArray) -> Parameters:
     """Fresh parameters; the references start near the prior."""
     shape = (1, 2, 2, config.channels)
     state = Inputs(jnp.zeros(shape), jnp.zeros((2, 2), jnp.int32), jnp.zeros((1,), jnp.int32))
-    return dict(_Network(config).init(key, state)["params"])
+    return once(lambda key: dict(_Network(config).init(key, state)["params"]), key)
 
 
 def apply(config: NetworkConfig, parameters: Parameters, state: Inputs, *, quantized: bool) -> Outputs:

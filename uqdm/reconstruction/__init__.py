@@ -5,24 +5,10 @@ Sample(seed=1)            what is missing is drawn from the model: the nested pr
 Ancestral(seed=1)         likewise, in the reverse process: diffusion processes
 Flow()                    the end of the probability-flow differential equation: diffusion processes
 Mixture(realism=0.5, drawn=Sample())    between the mean and a draw (review, Eq. 17)
+
+Names are those of `__init__.pyi`, imported when they are first used.
 """
 
-from uqdm.reconstruction.denoise import Denoise as Denoise
-from uqdm.reconstruction.realism import Mixture as Mixture
-from uqdm.reconstruction.reverse import Ancestral as Ancestral
-from uqdm.reconstruction.reverse import Flow as Flow
-from uqdm.reconstruction.sample import Sample as Sample
+import lazy_loader
 
-BY_NAME = {"denoise": Denoise, "sample": Sample, "ancestral": Ancestral, "flow": Flow}
-"""What strings stand for."""
-
-
-def named(name: str) -> Denoise | Sample | Ancestral | Flow:
-    """The reconstruction of a name, with its defaults.
-
-    Raises:
-      ValueError: there is none of that name.
-    """
-    if name not in BY_NAME:
-        raise ValueError(f"reconstruction must be one of {', '.join(BY_NAME)}, got {name!r}")
-    return BY_NAME[name]()
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
