@@ -112,6 +112,7 @@ def states(tiny_model):
 
 
 def test_every_way_to_convolve_gives_the_same(tiny_model, states):
+    states = states[:2]  # of one capacity with the single one that is estimated
     for step in (0, 5, 9):
         expected = *tiny_model.reference(states, step), estimated(tiny_model, states[0], step)
         for name in convolutions.CONVOLUTIONS:

@@ -24,7 +24,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32
 
-__all__ = ["CAPACITIES", "Capacity", "Cells", "Piece", "Sweep", "cells_of", "laid_out", "pieces", "taken_back"]
+__all__ = [
+    "CAPACITIES",
+    "FARTHEST",
+    "Capacity",
+    "Cells",
+    "Piece",
+    "Sweep",
+    "cells_of",
+    "laid_out",
+    "pieces",
+    "taken_back",
+]
 
 
 class Capacity(NamedTuple):
@@ -63,6 +74,10 @@ CAPACITIES = (
 be fast."""
 
 
+FARTHEST = 32
+"""Longest reach of `Sweep.fill`."""
+
+
 class Cells(NamedTuple):
     """Where cells are: arrays, an argument of programmes."""
 
@@ -74,6 +89,8 @@ class Cells(NamedTuple):
     """How many of them hold cells, int32."""
     part: Any
     """First of the chunks whose results are asked for, and the one after the last: int32 (2,)."""
+    around: Any
+    """Chunks that cells so many rows, columns or diagonals away lie in, at most: int32 (FARTHEST + 1,)."""
 
     def parts(self, count: int) -> "list[Cells]":
         """The same cells with a part of the chunks each, nearly equal ones."""
@@ -92,7 +109,9 @@ def cells_of(capacity: Capacity, grids: int, classes: Int[np.ndarray, "h w"]) ->
     laid = np.full(capacity.places, -1, np.int8)
     taken_back(laid, capacity, grids, height, width)[...] = classes
     chunks = -(-_count(grids, height, width) // capacity.chunk)
-    return Cells(laid, np.asarray(width + 1, np.int32), np.asarray(chunks, np.int32), np.array([0, chunks], np.int32))
+    stride, part = np.asarray(width + 1, np.int32), np.array([0, chunks], np.int32)
+    around = [-(-reach * (width + 2) // capacity.chunk) for reach in range(FARTHEST + 1)]
+    return Cells(laid, stride, np.asarray(chunks, np.int32), part, np.array(around, np.int32))
 
 
 def laid_out(x: np.ndarray, capacity: Capacity) -> np.ndarray:
@@ -206,10 +225,13 @@ class Sweep:
 
         Args:
           work: of the place of a chunk's first cell.
-          reach: how many cells around those of the part that is asked for take part as well.
+          reach: cells so many rows, columns or diagonals away from the part that is asked for take part as well, at
+            most `FARTHEST`.
         """
+        if reach > FARTHEST:
+            raise ValueError(f"reach must be at most {FARTHEST}, got {reach}")
         margin, chunk = self._capacity.margin, self._capacity.chunk
-        around = -(-reach * (self._cells.stride + 1) // chunk) if reach else jnp.int32(0)
+        around = self._cells.around[reach]
         first = jnp.maximum(self._cells.part[0] - around, 0)
         last = jnp.minimum(self._cells.part[1] + around, self._cells.chunks)
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int8, Int16
 
 from uqdm.exact.convolution import proven_convolution
-from uqdm.exact.grids import CAPACITIES, Capacity, Cells, Piece, cells_of, laid_out, pieces, taken_back
+from uqdm.exact.grids import CAPACITIES, FARTHEST, Capacity, Cells, Piece, cells_of, laid_out, pieces, taken_back
 from uqdm.exact.programs import Program, prepare, ready
 from uqdm.nested import integer_network as integer
 from uqdm.nested.context import channel_range
@@ -109,7 +109,8 @@ class Evaluation:
         step = jax.ShapeDtypeStruct((), np.int32)
         units = jax.ShapeDtypeStruct((places, config.channels), np.int8)
         hidden = jax.ShapeDtypeStruct((places, config.width), np.uint8)
-        cells = Cells(jax.ShapeDtypeStruct((places,), np.int8), step, step, jax.ShapeDtypeStruct((2,), np.int32))
+        part, around = (jax.ShapeDtypeStruct((count,), np.int32) for count in (2, FARTHEST + 1))
+        cells = Cells(jax.ShapeDtypeStruct((places,), np.int8), step, step, part, around)
         weights = self._weights_of(kind, band)
         if kind == "trunk":
             return Program(integer.trunk, (config, capacity, self._convolution), (weights, step, units, cells))
