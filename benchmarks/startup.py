@@ -68,7 +68,7 @@ def run(arguments: Sequence[str | Path], **environment: str) -> Used:
 
 def picture_of(width: int, height: int) -> np.ndarray:
     """A part of the photograph, or as many mirror images of it as it takes."""
-    picture = read_picture(PHOTOGRAPH)
+    picture = read_picture(PHOTOGRAPH.read_bytes())
     rows, columns = -(-height // picture.shape[0]), -(-width // picture.shape[1])
     pair = np.concatenate([picture, picture[:, ::-1]], 1)
     tile = np.concatenate([pair, pair[::-1]], 0)

@@ -1,7 +1,8 @@
 """Finding models, and what families of models have.
 
 The package has two models. `photo` is for photographs, `small` for small pictures, where it is three times as fast and
-as good: the network of `photo` is as large as it is for what it knows of large pictures. Models that streams were made
+as good: the network of `photo` is as large as it is for what it knows of large pictures. A third way to code, `drawn`,
+has no file: it is for what is no photograph. Models that streams were made
 with stay in the package, and a stream names its own.
 
 A family is a row of `FAMILIES`: who reads its files, which lossless residual its streams may end in, and how what is
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from uqdm import archive
 from uqdm.contract import Model, Residual
+from uqdm.drawn.model import DrawnModel
 from uqdm.errors import ModelMismatchError
 
 __all__ = [
@@ -62,6 +64,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "gaussian": Family(reader="uqdm.diffusion.model:DiffusionModel.from_arrays", reconstructions=_REVERSE),
     "predictor": Family(reconstructions=_REVERSE),
+    "drawn": Family(),
 }
 """By `Model.family`; a family that is not here has neither files nor a residual, and is denoised."""
 
@@ -91,7 +94,7 @@ def model_from_bytes(data: bytes) -> Model[Any]:
 
 
 def load_model(name_or_path: str | Path = "photo") -> Model[Any]:
-    """Loads a model: the name of one that comes with the package ("photo"), or the path of a file.
+    """Loads a model: the name of one that comes with the package ("photo", "small", "drawn"), or the path of a file.
 
     Raises:
       TypeError: neither a name nor a path is given.
@@ -105,6 +108,8 @@ def load_model(name_or_path: str | Path = "photo") -> Model[Any]:
 
 @lru_cache(maxsize=8)
 def _load_model(name_or_path: str | Path) -> Model[Any]:
+    if name_or_path == DrawnModel().name:
+        return DrawnModel()
     packaged = resources.files("uqdm") / "weights" / f"{name_or_path}.npz"
     if packaged.is_file():
         return model_from_bytes(packaged.read_bytes())
@@ -127,6 +132,9 @@ def model_of_stream(model_id: bytes) -> Model[Any]:
     Raises:
       ModelMismatchError: the package has no such model.
     """
+    drawn = DrawnModel()
+    if model_id and drawn.id.startswith(model_id):
+        return drawn
     for name in SHIPPED:
         model = load_model(name)
         if model.id.startswith(model_id):

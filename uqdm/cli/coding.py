@@ -151,7 +151,8 @@ def _encode(options: argparse.Namespace) -> None:
                 **limits,
                 rdoq=options.rdoq,
                 lossless=options.lossless,
-                model=model,
+                model=model if options.model or options.diffusers else None,
+                drawn=None if options.model or options.diffusers else True,
                 seed=options.seed,
                 index=options.index,
                 metadata=metadata or None,
@@ -163,7 +164,7 @@ def _encode(options: argparse.Namespace) -> None:
         from uqdm.codec.api import check_against
 
         try:
-            check_against(data, None if options.rdoq else picture, model=model)
+            check_against(data, None if options.rdoq else picture, model=model if options.diffusers else options.model)
         except StreamError as error:
             raise UserError(f"the stream does not decode to what was encoded ({error}): run uqdm doctor") from None
     write(options.output, data, options.force)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ from uqdm import reconstruction as ways
 from uqdm.codec import container
 from uqdm.codec.container import BytesLike, Header
 from uqdm.codec.loop import Receiver, Sender, expect_together
-from uqdm.codec.rate_control import Target
+from uqdm.codec.rate_control import OutOfReachError, Target
 from uqdm.contract import Model, OptimizingState, Reconstruction, State, steps_until
+from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.errors import DamagedStreamError, IncompleteHeaderError, ModelMismatchError
 from uqdm.library import default_model, family_of, load_model, model_of_stream, residual_of
 from uqdm.lossless.residual import ExactWhereKnown, WithResidual
@@ -96,9 +98,11 @@ class _Request(NamedTuple):
     model: Model | None
     seed: int
     with_index: bool
+    drawn: bool = False
+    """Whether the drawn process may be taken where it is shorter."""
 
 
-def _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index=False) -> _Request:
+def _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index=False, drawn=None) -> _Request:
     """Checks arguments of `encode` that exclude each other."""
     limits = {"bpp": bpp, "file_bytes": file_bytes, "psnr_db": psnr_db}
     for name, value in ({"tau": tau} | limits).items():
@@ -117,7 +121,11 @@ def _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index=F
         raise ValueError(
             "rdoq and index exclude each other: the last level is sent twice, and an index tells of the first time"
         )
-    return _Request(tau, Target(**limits) if limits else None, rdoq, lossless, _model(model), int(seed), index)
+    if drawn and model is not None:
+        raise ValueError("drawn lets the encoder choose a model, and one is given: leave one of them out")
+    asked = bool(limits) or (lossless and tau is None) if drawn is None else drawn
+    target = Target(**limits) if limits else None
+    return _Request(tau, target, rdoq, lossless, _model(model), int(seed), index, asked and model is None)
 
 
 def _encode_together(
@@ -126,7 +134,7 @@ def _encode_together(
     on_step: Callable[[list[Sender]], object] = lambda _: None,
 ) -> list[bytes]:
     """Algorithm 1 for pictures of one size."""
-    tau, target, rdoq, lossless, model, seed, with_index = request
+    tau, target, rdoq, lossless, model, seed, with_index, _ = request
     height, width = pictures[0].shape[:2]
     model = model or default_model(height, width, lossless=lossless)
     steps, residual_id = steps_until(tau or 0.0, model.steps), b""
@@ -172,6 +180,42 @@ def _encode_together(
         # Where bytes are limited both are as long.
         streams.append(min((target.cut(finished(each, number), picture, model) for each in candidates), key=len))
     return streams
+
+
+def _encode_best(
+    picture: np.ndarray, request: _Request, stream: Callable[[], bytes], beside: Callable[[bytes], bytes]
+) -> bytes:
+    """A stream, or the one of the drawn process where that is shorter, or exact in as many bytes as there may be.
+
+    Args:
+      picture: uint8 (H, W, 3).
+      request: how it is to be encoded.
+      stream: gives what the model makes of it.
+      beside: adds metadata to a stream.
+    """
+    if not request.drawn:
+        return beside(stream())
+    most = request.target and request.target.most_bytes(*picture.shape[:2])
+    drawn = request._replace(tau=None, target=None, rdoq=False, lossless=False, model=DrawnModel())
+    pixels, exact = picture[..., 0].size, None
+    if looks_drawn(picture):
+        exact = beside(_encode_together([picture], drawn)[0])
+        enough = most if most is not None else pixels * (_SHORT_LOSSLESS if request.lossless else _SHORT) // 8
+        if len(exact) <= enough:
+            return exact
+    try:
+        data = beside(stream())
+    except OutOfReachError:
+        if exact is None:
+            raise
+        return exact
+    if exact is None and request.lossless and 8 * len(data) > _LONG * pixels:
+        exact = beside(_encode_together([picture], drawn)[0])
+    return exact if exact is not None and most is None and len(exact) < len(data) else data
+
+
+_SHORT, _SHORT_LOSSLESS, _LONG = 0.125, 2.0, 20.0
+"""Bits per pixel: so short that no model is asked, and so long, for a lossless stream, that it must be noise."""
 
 
 class _Index:
@@ -221,6 +265,7 @@ def encode(
     model: Model | str | Path | None = None,
     seed: int = 0,
     index: bool = False,
+    drawn: bool | None = None,
     metadata: Mapping[str, Any] | None = None,
     on_step: Callable[[], object] = lambda: None,
 ) -> bytes:
@@ -242,10 +287,13 @@ def encode(
       lossless: whether a residual follows that makes the decoded picture the very same (uqdm.lossless.predicted for
         the nested process, uqdm.lossless.direct for the uniform one); may be combined with tau.
       model: what to encode with, or its name or path; by default the model `small` of the package for at most 64 x 64
-        pixels, else, and for lossless streams, `photo`.
+        pixels, else, and for lossless streams, `photo`, or what `drawn` says.
       seed: names the common randomness, in [0, 2^32); it is stored in the header.
       index: whether the header lists which number of bytes gives which PSNR (`uqdm.info`, `uqdm truncate --psnr`), in
         at most 1 % of the file and 100 bytes; costs a picture and its PSNR at every step.
+      drawn: whether the model may be `drawn` (uqdm.drawn) where its stream, which is exact, is shorter, as of text,
+        screens and flat colours; by default where no model is given and lossless, bpp, file_bytes or psnr_db is. With
+        one of the middle two a picture that fits is exact.
       metadata: what is kept beside the picture, by Pillow's names: `exif`, `xmp`, `icc_profile` (which describes the
         pixels of x), `dpi`. It stands at the end, counts in bpp and file_bytes, and is the first to go where the stream
         is cut; `uqdm.metadata` reads it.
@@ -269,13 +317,15 @@ def encode(
       >>> len(uqdm.encode(picture, file_bytes=100))
       100
     """
-    request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index)
+    request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index, drawn)
     picture = _as_picture(x)
-    data = _encode_together([picture], request, lambda _: on_step())[0]
-    if metadata is None:
-        return data
     most = request.target and request.target.most_bytes(*picture.shape[:2])
-    return container.with_metadata(data, metadata, most)
+
+    def beside(data: bytes) -> bytes:
+        longest = None if container.unpack(data)[0].model_id == DrawnModel().id[: container.MODEL_ID_BYTES] else most
+        return data if metadata is None else container.with_metadata(data, metadata, longest)
+
+    return _encode_best(picture, request, lambda: _encode_together([picture], request, lambda _: on_step())[0], beside)
 
 
 def encode_with_costs(
@@ -304,19 +354,28 @@ def encode_batch(
     model: Model | str | Path | None = None,
     seed: int = 0,
     index: bool = False,
+    drawn: bool | None = None,
 ) -> list[bytes]:
     """Encodes pictures of any sizes, one stream each and the same as `encode` gives.
 
     The network is asked about all pictures of one size at once, which is faster where they are small.
     """
-    request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index)
+    request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index, drawn)
     checked = [_as_picture(x) for x in pictures]
     streams: list[bytes] = [b""] * len(checked)
-    for places in _alike([picture.shape for picture in checked]):
-        together = _encode_together([checked[i] for i in places], request)
-        for i, stream in zip(places, together, strict=True):
-            streams[i] = stream
+    apart = {i for i, picture in enumerate(checked) if request.drawn and (request.lossless or looks_drawn(picture))}
+    for i in apart:
+        streams[i] = _encode_best(checked[i], request, partial(_encode_one, checked[i], request), lambda data: data)
+    for places in _alike([None if i in apart else picture.shape for i, picture in enumerate(checked)]):
+        if places[0] not in apart:
+            together = _encode_together([checked[i] for i in places], request)
+            for i, stream in zip(places, together, strict=True):
+                streams[i] = stream
     return streams
+
+
+def _encode_one(picture: np.ndarray, request: _Request) -> bytes:
+    return _encode_together([picture], request)[0]
 
 
 def receiver_of(data: BytesLike, *, model: Model | str | Path | None = None) -> Receiver:

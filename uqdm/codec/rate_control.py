@@ -16,10 +16,14 @@ from uqdm.codec.loop import Receiver, Sender, expect_together
 from uqdm.contract import Model
 from uqdm.metrics.psnr import psnr_db as measured_psnr_db
 
-__all__ = ["Target", "pictures_at"]
+__all__ = ["OutOfReachError", "Target", "pictures_at"]
 
 _UNSETTLED_BYTES = 8
 """Of the payload written so far, the last that may still change."""
+
+
+class OutOfReachError(ValueError):
+    """No prefix of a stream has the PSNR."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,9 @@ def _cut_to_psnr(data: bytes, picture: np.ndarray, model: Model, least_db: float
     while receiver.receive():
         pass
     if (reached := psnr_of(receiver)) < least_db:
-        raise ValueError(f"{least_db} dB is out of reach: the whole stream gives {reached:.2f} dB")
+        raise OutOfReachError(
+            f"{least_db} dB is out of reach: the whole stream gives {reached:.2f} dB, and a lossless one any"
+        )
     high = receiver.needed_bytes
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,0 +1,1 @@
+"""A process for pictures that were drawn, not photographed: text, screens, charts, pixel art, flat colours, noise."""
