@@ -29,6 +29,7 @@ from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.kinds import DiffusionConfig, GaussianProcess, UniformProcess
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.predictor import PredictorModel
+from uqdm.drawn.model import DrawnModel
 from uqdm.reconstruction import NAMES, named
 from uqdm.transforms.latents import Latents
 
@@ -217,6 +218,7 @@ class Case:
       residual: whether there is a lossless residual for it.
       lossless: whether streams end in it.
       forward: whether its state is z_t of a diffusion process.
+      random: whether streams depend on the seed.
     """
 
     make: Callable[[], Any]
@@ -232,6 +234,7 @@ class Case:
     residual: bool = True
     lossless: bool = False
     forward: bool = False
+    random: bool = True
 
     @property
     def model(self) -> Any:
@@ -318,6 +321,15 @@ CASES = {
     "DiffC": _DIFFC,
     "DiffC of latents": replace(
         _DIFFC, make=latent_model, other=predictor_model, shown=blurred, size=(75, 118), grain=4
+    ),
+    "drawn": Case(
+        make=DrawnModel,
+        other=tiny_model,
+        ways={"denoise": False},
+        psnr_db=99.0,
+        fall_db=6.0,
+        residual=False,
+        random=False,
     ),
     "on one page": Case(
         make=page_model,

@@ -7,7 +7,9 @@ neighbours and of the first 9: a slot keeps the colour of the last pixel that fe
 the same. The longer hash is asked first, the shorter one where that knows nothing. With v the colours, 2^16 R + 2^8 G +
 B, of the neighbours one after the other, beginning with h = 0,
 
-    h <- (h + v + 1) 9E3779B97F4A7C15 (hexadecimal) modulo 2^64,      slot = floor(h / 2^46).                (1)
+    h <- (h + v + 1) 9E3779B97F4A7C15 (hexadecimal) modulo 2^64,      slot = floor(h / 2^(64 - s)),          (1)
+
+s being the number of bits of twice the number of pixels, at most 18.
 
 The context of the symbol is, where a slot knows something, 7 (8 i + n) + k: i = 0 for the longer and 1 for the shorter
 hash, n how often in a row it was right, at most 7, and k the first of the six neighbours that has its colour (6 if none
@@ -58,7 +60,7 @@ _UNKNOWN = 128
 _HASHED = (16, 9)
 """Neighbours of the two hashes."""
 _NUMBERED = 1023
-_SLOTS_LOG2 = 18
+_MOST_SLOTS_LOG2 = 18
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 _Exchange = Callable[[ProbabilityTable, np.ndarray, np.ndarray | None], np.ndarray]
@@ -86,9 +88,14 @@ class Colours:
       mode: 0, 1 or 2.
     """
 
-    def __init__(self, mode: int):
-        """Nothing."""
-        self.mode = mode
+    def __init__(self, mode: int, pixels: int):
+        """Nothing.
+
+        Args:
+          mode: what is learned.
+          pixels: of the picture.
+        """
+        self.mode, self._slots_log2 = mode, min(_MOST_SLOTS_LOG2, (2 * pixels).bit_length())
         whose = np.zeros((_OF_SLOTS + _PATTERNS, _NEW + 1), np.int64)
         whose[:_OF_SLOTS] = 1
         for context in range(_OF_SLOTS):
@@ -102,8 +109,8 @@ class Colours:
         self._differences = Counts(np.tile(shapes, (3, 1)) if mode else flat, step=64, limit=2**19)
         self._numbers = Counts(np.array([[64] + [0] * _NUMBERED]), step=32, limit=2**16)
         self._numbered = np.zeros(1, np.int64)
-        self._colours = np.full((2, 2**_SLOTS_LOG2), -1, np.int32)
-        self._sure = np.zeros((2, 2**_SLOTS_LOG2), np.int8)
+        self._colours = np.full((2, 2**self._slots_log2), -1, np.int32)
+        self._sure = np.zeros((2, 2**self._slots_log2), np.int8)
 
     def copy(self) -> "Colours":
         """A copy that can go its own way."""
@@ -189,7 +196,7 @@ class Colours:
         labels = [(near[: i + 1] == near[i]).argmax(0) for i in range(_NEAR)]
         patterns = _OF_SLOTS + sum(label * factor for label, factor in zip(labels, _FACTORIALS, strict=True))
         self._begin(np.unique(patterns))
-        slots = np.stack([_hashed(packed[:count]) for count in _HASHED])
+        slots = np.stack([_hashed(packed[:count], self._slots_log2) for count in _HASHED])
         colours = np.stack([self._colours[i][slots[i]] for i in range(2)])
         first = np.where(colours[0] >= 0, 0, 1)
         remembered = np.where(first == 0, colours[0], colours[1]).astype(np.int64)
@@ -259,12 +266,12 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
     return np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], -1)
 
 
-def _hashed(packed: np.ndarray) -> np.ndarray:
+def _hashed(packed: np.ndarray, slots_log2: int) -> np.ndarray:
     """Eq. 1 of the columns."""
     total = np.zeros(packed.shape[1], np.uint64)
     for colours in packed.astype(np.uint64):
         total = (total + colours + np.uint64(1)) * _FACTOR
-    return (total >> np.uint64(64 - _SLOTS_LOG2)).astype(np.int64)
+    return (total >> np.uint64(64 - slots_log2)).astype(np.int64)
 
 
 def _around(neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ class DrawnState:
 
     def __init__(self, height: int, width: int, picture: np.ndarray | None = None):
         self.known = np.zeros((height, width, 3), np.uint8)
-        self.passes, self._rows, self._crc = 0, 0, 0
+        self.passes, self._rows, self._crc, self._pixels = 0, 0, 0, height * width
         self._picture, self._colours = picture, None
 
     _colours: Colours | None
@@ -50,7 +50,7 @@ class DrawnState:
         if self._colours is None:
             mode = _best_mode(self._picture)
             writer.encode(_MODES, np.zeros(1, np.int64), np.array([mode]))
-            self._colours = Colours(mode)
+            self._colours = Colours(mode, self._pixels)
         for row in rows_of(step, *self._picture.shape[:2]):
             own = self._picture[row.row, row.columns]
             self._colours.send(writer, own.astype(np.int64), self._around(row.neighbours))
@@ -64,7 +64,7 @@ class DrawnState:
             mode = reader.decode(_MODES, np.zeros(1, np.int64))
             if not len(mode):
                 return False
-            colours = Colours(int(mode[0]))
+            colours = Colours(int(mode[0]), self._pixels)
         else:
             colours = colours.copy()
         width = self.known.shape[1]
@@ -173,7 +173,7 @@ def _best_mode(picture: np.ndarray) -> int:
     values = middle.reshape(-1, 3).astype(np.int64)
 
     def bits(mode: int) -> float:
-        writer, colours = Writer(), Colours(mode)
+        writer, colours = Writer(), Colours(mode, len(values))
         for index in range(PASSES):
             for row in rows_of(index, *middle.shape[:2]):
                 around = None if row.neighbours is None else values[row.neighbours]

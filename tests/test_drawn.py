@@ -1,0 +1,176 @@
+"""The drawn process: exact for every picture, short for those that were drawn, chosen where it is shorter."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import make_picture
+from PIL import Image, ImageDraw
+
+import uqdm
+from channel_sim.entropy import PRECISION, Writer
+from uqdm.codec import container
+from uqdm.drawn.colours import MODES, Colours
+from uqdm.drawn.counts import Counts
+from uqdm.drawn.model import DrawnModel, looks_drawn
+from uqdm.drawn.passes import NEIGHBOURS, PASSES, lattice, rows_of
+
+DRAWN = DrawnModel()
+
+
+def page_of_text(side: int = 192) -> np.ndarray:
+    image = Image.new("RGB", (side, side), (250, 250, 245))
+    pen = ImageDraw.Draw(image)
+    for row in range(0, side, 16):
+        pen.text((4, row), "the same words in other order", fill=(20, 20, 60))
+    return np.asarray(image).copy()
+
+
+def size_of(picture: np.ndarray, form: str, **options) -> int:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, form, **options)
+    return file.tell()
+
+
+@given(st.integers(1, 150), st.integers(1, 150))
+@settings(max_examples=25, deadline=None)
+def test_passes_have_every_pixel_once_and_look_at_known_ones_only(height, width):
+    known = np.zeros(height * width, bool)
+    for index in range(PASSES):
+        for row in rows_of(index, height, width):
+            places = row.row * width + np.arange(width)[row.columns]
+            assert not known[places].any()
+            if row.neighbours is not None:
+                assert row.neighbours.shape == (NEIGHBOURS, len(places))
+                assert known[row.neighbours].all()
+            known[places] = True
+        rows, columns = lattice(index + 1)
+        expected = np.zeros((height, width), bool)
+        expected[::rows, ::columns] = True
+        np.testing.assert_array_equal(known.reshape(height, width), expected)
+    assert known.all()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 6), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_every_picture_comes_back(height, width, colours, seed):
+    rng = np.random.default_rng(seed)
+    palette = rng.integers(0, 256, (colours, 3), dtype=np.uint8)
+    picture = palette[rng.integers(0, colours, (height, width))]
+    data = uqdm.encode(picture, model=DRAWN)
+    np.testing.assert_array_equal(uqdm.decode(data), picture)
+    assert len(data) <= picture.size + 64
+
+
+@pytest.mark.parametrize("mode", range(MODES))
+def test_every_mode_is_told_back(mode, monkeypatch):
+    monkeypatch.setattr("uqdm.drawn.model._best_mode", lambda _: mode)
+    for picture in (make_picture(30, 41), page_of_text(50)):
+        np.testing.assert_array_equal(uqdm.decode(uqdm.encode(picture, model=DRAWN)), picture)
+
+
+def test_counts_are_probabilities_and_learn():
+    counts = Counts(np.array([[1, 2, 5], [7, 1, 1]]), step=10, limit=100)
+    table, rows = counts.table(np.array([1, 1, 0]))
+    np.testing.assert_array_equal(rows, [1, 1, 0])
+    assert (table.frequencies.sum(1) == 2**PRECISION).all()
+    before = counts.copy()
+    counts.add(np.array([0, 0, 1]), np.array([0, 0, 2]))
+    np.testing.assert_array_equal(counts.counts, [[21, 2, 5], [7, 1, 11]])
+    np.testing.assert_array_equal(before.counts, [[1, 2, 5], [7, 1, 1]])
+    for _ in range(20):
+        counts.add(np.zeros(5, int), np.zeros(5, int))
+    assert counts.counts[0].sum() <= 100
+    assert counts.counts.min() >= 1
+
+
+def test_flat_colours_cost_next_to_nothing():
+    picture = np.full((1000, 1000, 3), [200, 30, 50], np.uint8)
+    data = uqdm.encode(picture, lossless=True)
+    assert len(data) <= 100
+    assert uqdm.info(data)["lossless"]
+    np.testing.assert_array_equal(uqdm.decode(data), picture)
+
+
+def test_no_file_is_larger_than_its_pixels():
+    rng = np.random.default_rng(0)
+    for size in ((128, 128), (1, 500), (500, 1), (1, 1), (65, 3)):
+        picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        assert len(uqdm.encode(picture, model=DRAWN)) <= picture.size + 64
+    picture = rng.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    assert len(uqdm.encode(picture, model=DRAWN)) * 8 / 128**2 < 24.1
+
+
+def test_text_is_smaller_than_as_a_png():
+    picture = page_of_text()
+    assert len(uqdm.encode(picture, lossless=True)) < 0.6 * size_of(picture, "PNG", optimize=True)
+
+
+def test_colours_are_counted_alike_by_both_sides():
+    """What a writer is told is what the ideal code lengths of its symbols add up to."""
+    picture, writer, colours = page_of_text(64).astype(np.int64), Writer(), Colours(2, 64 * 64)
+    flat = picture.reshape(-1, 3)
+    for index in range(PASSES):
+        for row in rows_of(index, 64, 64):
+            around = None if row.neighbours is None else flat[row.neighbours]
+            colours.send(writer, picture[row.row, row.columns], around)
+    assert 0 <= 8 * len(writer.getvalue()) - writer.ideal_bits < 0.003 * writer.ideal_bits + 8
+
+
+def test_pictures_that_were_drawn_are_told_from_photographs():
+    assert looks_drawn(page_of_text())
+    assert looks_drawn(np.zeros((3, 1, 3), np.uint8))
+    rng = np.random.default_rng(0)
+    assert not looks_drawn(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8))
+
+
+def test_it_is_chosen_where_it_is_shorter_or_fits():
+    text, drawn = page_of_text(64), DRAWN.id[:4].hex()
+    exact = uqdm.encode(text, model="drawn")
+    fits, fits_not = (uqdm.encode(text, file_bytes=len(exact) + more) for more in (0, -1))
+    assert fits == exact
+    assert uqdm.info(fits_not)["model_id"] != drawn
+    assert len(fits_not) == len(exact) - 1
+    for limits in ({"psnr_db": 45.0}, {"psnr_db": 99.0}, {"lossless": True}, {"tau": 0.0, "drawn": True}):
+        assert uqdm.encode(text, **limits) == exact
+        assert uqdm.encode_batch([text, text], **limits) == [exact, exact]
+    assert uqdm.info(uqdm.encode(text))["model_id"] != drawn
+    assert uqdm.info(uqdm.encode(text, psnr_db=30.0, drawn=False))["model_id"] != drawn
+    with pytest.raises(ValueError, match="leave one of them out"):
+        uqdm.encode(text, model="photo", drawn=True)
+
+
+def test_noise_is_sent_as_it_is():
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    data = uqdm.encode(noise, lossless=True)
+    assert uqdm.info(data)["model_id"] == DRAWN.id[:4].hex()
+    np.testing.assert_array_equal(uqdm.decode(data), noise)
+
+
+def test_metadata_counts_in_what_must_fit():
+    text = page_of_text(64)
+    exact = uqdm.encode(text, model="drawn")
+    whole = uqdm.encode(text, model="drawn", metadata={"dpi": (300, 300)})
+    assert uqdm.encode(text, file_bytes=len(whole), metadata={"dpi": (300, 300)}) == whole
+    shorter = uqdm.encode(text, file_bytes=len(exact), metadata={"dpi": (300, 300)})
+    assert uqdm.info(shorter)["model_id"] != DRAWN.id[:4].hex()
+
+
+def test_the_container_knows_the_process():
+    assert {DRAWN.id[: container.MODEL_ID_BYTES]: PASSES} == container.EXACT_STEPS
+    cut = uqdm.encode(page_of_text(40), 0.5, model="drawn")
+    assert not uqdm.info(cut)["lossless"]
+
+
+def test_a_prefix_shows_the_nearest_known_pixels():
+    picture = page_of_text(100)
+    data = uqdm.encode(picture, model=DRAWN)
+    shown = list(uqdm.previews(data))
+    assert [preview.step for preview in shown] == list(range(PASSES + 1))
+    np.testing.assert_array_equal(shown[0].picture, np.full_like(picture, 128))
+    quarter = shown[PASSES - 2].picture
+    np.testing.assert_array_equal(quarter[::2, ::2], picture[::2, ::2])
+    np.testing.assert_array_equal(quarter[1:-1:2, 1:-1:2], picture[2::2, 2::2])
+    assert uqdm.metrics.psnr_db(picture, uqdm.decode(data[: len(data) * 2 // 3])) > 12
