@@ -374,9 +374,9 @@ class RangeDecoder:
         self.position += count
         return tuple(int.from_bytes(part.ljust(count, fill), "big") for fill in (b"\x00", b"\xff"))
 
-    def symbol(self, frequencies: list[int]) -> int:
-        """The next symbol, of frequencies that sum to 2^16."""
-        step = self.range >> 24 << 8
+    def symbol(self, frequencies: list[int], bits: int = 16) -> int:
+        """The next symbol, of frequencies that sum to 2^16, or to another power of 2 up to 2^24."""
+        step = self.range >> 24 << (24 - bits)
         start = 0
         for symbol, frequency in enumerate(frequencies):  # noqa: B007 - used after the loop
             size = step * frequency

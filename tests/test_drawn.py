@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import make_picture
 from PIL import Image, ImageDraw
+from plain_drawn import decode_drawn
 
 import uqdm
 from channel_sim.entropy import PRECISION, Writer
@@ -174,3 +175,15 @@ def test_a_prefix_shows_the_nearest_known_pixels():
     np.testing.assert_array_equal(quarter[::2, ::2], picture[::2, ::2])
     np.testing.assert_array_equal(quarter[1:-1:2, 1:-1:2], picture[2::2, 2::2])
     assert uqdm.metrics.psnr_db(picture, uqdm.decode(data[: len(data) * 2 // 3])) > 12
+
+
+@pytest.mark.parametrize("mode", [None, *range(MODES)])
+def test_a_decoder_written_from_the_document_reads_the_same(mode, monkeypatch):
+    if mode is not None:
+        monkeypatch.setattr("uqdm.drawn.model._best_mode", lambda _: mode)
+    rng = np.random.default_rng(3)
+    pictures = page_of_text(72)[:50], make_picture(33, 70), rng.integers(0, 256, (9, 40, 3), dtype=np.uint8)
+    palette = rng.integers(0, 256, (1500, 3), dtype=np.uint8)
+    for picture in (*pictures, palette[rng.integers(0, 1500, (60, 60))], pictures[0][:1], pictures[0][:, :1]):
+        data = uqdm.encode(picture, model=DRAWN, seed=5)
+        np.testing.assert_array_equal(decode_drawn(data), picture)

@@ -128,6 +128,7 @@ def _end_by_quality(options: argparse.Namespace) -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
+    by_time = options.tau is not None
     _end_by_quality(options)
     if Path(options.input).is_dir():
         for name in ("index", "keep_metadata"):
@@ -140,6 +141,7 @@ def _encode(options: argparse.Namespace) -> None:
     picture, metadata = opened.pixels, opened.metadata if options.keep_metadata else {}
     say_dropped(options.input, opened.lost if options.keep_metadata else opened.dropped)
     model = model_for(options.model, picture, lossless=options.lossless)
+    chosen = None if options.model is None else model
     from uqdm.codec.api import encode
 
     limits = {"bpp": options.bpp, "file_bytes": options.bytes, "psnr_db": options.psnr}
@@ -151,8 +153,8 @@ def _encode(options: argparse.Namespace) -> None:
                 **limits,
                 rdoq=options.rdoq,
                 lossless=options.lossless,
-                model=model if options.model or options.diffusers else None,
-                drawn=None if options.model or options.diffusers else True,
+                model=chosen,
+                drawn=chosen is None and not by_time,
                 seed=options.seed,
                 index=options.index,
                 metadata=metadata or None,
@@ -164,7 +166,7 @@ def _encode(options: argparse.Namespace) -> None:
         from uqdm.codec.api import check_against
 
         try:
-            check_against(data, None if options.rdoq else picture, model=model if options.diffusers else options.model)
+            check_against(data, None if options.rdoq else picture, model=chosen)
         except StreamError as error:
             raise UserError(f"the stream does not decode to what was encoded ({error}): run uqdm doctor") from None
     write(options.output, data, options.force)

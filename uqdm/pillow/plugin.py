@@ -117,6 +117,7 @@ def _save(image: Image.Image, fp: Any, filename: str | bytes) -> None:
         if not 0 <= quality <= 100:
             raise ValueError(f"quality must lie in [0, 100], got {quality}")
         given.setdefault("tau", 1 - quality / 100)
+        given["drawn"] = "model" not in options
     others = {name: options[name] for name in ("lossless", "seed", "model", "index") if name in options}
     pixels, same_profile = pixels_of(image, background=options.get("background"))
     metadata = {name: options[name] for name in _KEPT if options.get(name)}
