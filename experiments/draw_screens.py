@@ -1,6 +1,6 @@
 """Draws pictures unlike photographs to train on: pages of text, code, windows, charts, tables, pixel art, captions.
 
-    python experiments/draw_screens.py OUT [--count 60] [--side 512] [--captions PHOTOGRAPHS]
+    python experiments/draw_screens.py OUT [--count 60] [--first 0] [--side 512] [--captions PHOTOGRAPHS]
 
 Each is a PNG file of `side` x `side` pixels and a pure function of (number, side) and of the fonts that matplotlib
 brings. `--captions` lays text over photographs of a folder in one picture of seven; without it those are flat.
@@ -35,6 +35,8 @@ class Arguments:
     """Folder of the PNG files; made where it is missing."""
     count: int = 60
     """How many."""
+    first: int = 0
+    """Number of the first: others than those that a model was trained on are made with another one."""
     side: int = 512
     """In pixels."""
     captions: str | None = None
@@ -212,7 +214,7 @@ def main(arguments: Arguments) -> None:
     """Draws and writes."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     photographs = open_source(arguments.captions) if arguments.captions else ()
-    for number in tqdm(range(arguments.count), "draw"):
+    for number in tqdm(range(arguments.first, arguments.first + arguments.count), "draw"):
         below = photographs[number % len(photographs)] if photographs else None
         screen(number, arguments.side, below).save(arguments.out / f"screen_{number:03d}.png")
 

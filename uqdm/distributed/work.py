@@ -126,8 +126,8 @@ class Encoding:
     def __call__(self, files: Sequence[File]) -> list[Outcome]:
         """Does a batch."""
         names = ("tau", "bpp", "file_bytes", "psnr_db", "rdoq", "lossless", "model", "seed")
-        given = {name: getattr(self, name) for name in names} | {"drawn": self.model is None}
-        return _do(files, self._read, lambda pictures: encode_batch(pictures, **given), self.force)
+        given, drawn = {name: getattr(self, name) for name in names}, self.model is None
+        return _do(files, self._read, lambda pictures: encode_batch(pictures, drawn=drawn, **given), self.force)
 
     def _read(self, path: str) -> tuple[np.ndarray, int, tuple[str, ...]]:
         data = Path(path).read_bytes()

@@ -6,7 +6,7 @@ number. Pictures are cut and put together here.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -154,6 +154,7 @@ class Evaluation:
     ) -> list[list[np.ndarray]]:
         """What the programmes of some bands give for a piece; fills in what the trunk gives where that is missing."""
         number, capacity = self._steps[step], placed.piece.capacity
+        self._load([("trunk", 0), *((kind, band) for band in bands)], capacity)
 
         def ask(part: int) -> list[list[np.ndarray]]:
             cells, features = placed.parts[part], hidden[part]
@@ -172,6 +173,12 @@ class Evaluation:
                 for places, part in zip(placed.places[1:], more, strict=True):
                     joined[places] = part[output][places]
         return first
+
+    def _load(self, names: Sequence[tuple[str, int]], capacity: Capacity) -> None:
+        """Makes programmes ready, several at a time where some are not."""
+        missing = [name for name in names if self._key(*name, capacity) not in self._executables]
+        if len(missing) > 1:
+            list(_workers().map(lambda name: self._call(*name, capacity), missing))
 
     def _hidden(self, units: np.ndarray, step: int, placed: list[_Placed]) -> list[list[jax.Array | None]]:
         """What the trunk gives, remembered: estimates after a step and references of the next ask for the same."""
@@ -205,7 +212,7 @@ class Evaluation:
 
     def _call(self, kind: str, band: int, capacity: Capacity) -> Callable[..., tuple]:
         """A programme with its weights."""
-        key = kind, band, capacity, bool(jax.config.jax_disable_jit)
+        key = self._key(kind, band, capacity)
         if key not in self._executables:
             executable, weights = ready(self.program(kind, band, capacity)), self._weights_of(kind, band)
 
@@ -214,6 +221,10 @@ class Evaluation:
 
             self._executables[key] = call
         return self._executables[key]
+
+    @staticmethod
+    def _key(kind: str, band: int, capacity: Capacity) -> tuple:
+        return kind, band, capacity, bool(jax.config.jax_disable_jit)
 
     def _weights_of(self, kind: str, band: int) -> integer.Weights:
         key = kind, band
