@@ -62,6 +62,10 @@ class Interval(NamedTuple):
         return self.sign * (self.low + self.high)
 
 
+_PIECE = 2**20
+"""Coordinates that are split at a time."""
+
+
 def whole_line(count: int) -> Interval:
     """The state before anything was sent.
 
@@ -168,6 +172,14 @@ def _refine(exchange: Callable, reference: Reference, cells: Interval, unit: int
     sign, low, high = (np.array(part) for part in cells)
 
     def split(index, kind, cut, *geometry) -> bool:
+        """In pieces, whose symbols come one after the other all the same: tables of whole pictures are large."""
+        for start in range(0, len(index), _PIECE):
+            part = slice(start, start + _PIECE)
+            if not split_piece(index[part], kind, cut[part], *(values[part] for values in geometry)):
+                return False
+        return True
+
+    def split_piece(index, kind, cut, *geometry) -> bool:
         symbols = exchange(*kind(index, *geometry), index, cut)
         told, cut = index[: len(symbols)], cut[: len(symbols)]
         if kind in (reference.first, reference.zero):

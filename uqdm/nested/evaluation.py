@@ -176,9 +176,9 @@ class Evaluation:
 
     def _load(self, names: Sequence[tuple[str, int]], capacity: Capacity) -> None:
         """Makes programmes ready, several at a time where some are not."""
-        missing = [name for name in names if self._key(*name, capacity) not in self._executables]
+        missing = [(kind, band) for kind, band in names if self._key(kind, band, capacity) not in self._executables]
         if len(missing) > 1:
-            list(_workers().map(lambda name: self._call(*name, capacity), missing))
+            list(_workers().map(lambda name: self._call(name[0], name[1], capacity), missing))
 
     def _hidden(self, units: np.ndarray, step: int, placed: list[_Placed]) -> list[list[jax.Array | None]]:
         """What the trunk gives, remembered: estimates after a step and references of the next ask for the same."""

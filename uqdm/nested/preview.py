@@ -33,6 +33,8 @@ class Denoiser(Protocol):
         ...
 
 
+_PIECE = 2**20
+"""Coefficients that are worked on at a time."""
 _ONE = 2**15
 """Weights are whole multiples of 2^-15."""
 
@@ -45,10 +47,18 @@ def mean_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
     estimate, weight = fresh_estimate(model, state, step), round(_ONE * float(model.preview_weights[step]))
     weight += ((_ONE - weight) * round(_ONE * state.known_share)) // _ONE
     if weight < _ONE:
-        earlier = earlier_estimate(model, state, step)
-        change = (estimate.astype(np.int64) - earlier) * weight + _ONE // 2
-        estimate = earlier + (change // _ONE).astype(np.int32)
+        estimate = _mixed(estimate, earlier_estimate(model, state, step), weight)
     return estimate if state.known is None else _moved(state, estimate, *state.known)
+
+
+def _mixed(fresh: np.ndarray, earlier: np.ndarray, weight: int) -> np.ndarray:
+    """Between both, a few rows at a time so that memory stays bounded."""
+    mixed, rows = np.empty_like(fresh), max(1, _PIECE // fresh[0].size)
+    for start in range(0, len(fresh), rows):
+        part = slice(start, start + rows)
+        change = (fresh[part].astype(np.int64) - earlier[part]) * weight + _ONE // 2
+        mixed[part] = earlier[part] + (change // _ONE).astype(np.int32)
+    return mixed
 
 
 def fresh_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
@@ -78,7 +88,10 @@ def _moved(state: NestedState, estimate: np.ndarray, members: np.ndarray, cells:
     """An estimate that knows nothing of a step, moved into the cells that the step sent."""
     estimate = np.array(estimate)
     flat = estimate.reshape(-1)
-    flat[members] = _into(cells, flat[members], state.shift[members])
+    for start in range(0, len(members), _PIECE):
+        part = slice(start, start + _PIECE)
+        own, own_cells = members[part], Interval(*(values[part] for values in cells))
+        flat[own] = _into(own_cells, flat[own], state.shift[own])
     return estimate
 
 
