@@ -314,8 +314,8 @@ def encode(
       >>> half, whole = uqdm.encode(picture, tau=0.5), uqdm.encode(picture)
       >>> uqdm.info(half)["steps"] == uqdm.info(whole)["steps"] // 2
       True
-      >>> len(uqdm.encode(picture, file_bytes=100))
-      100
+      >>> len(uqdm.encode(picture, file_bytes=100))  # a flat picture fits exactly
+      22
     """
     request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index, drawn)
     picture = _as_picture(x)
