@@ -5,7 +5,7 @@
 MODEL is a file of a Gaussian model (docs/diffc.md has the command that trains one), VIEWS pictures of one size. Packs
 the pictures into one archive, unpacks it and compares, and prints bits per pixel: of the negative ELBO with continuous
 states (one draw per picture), of what pictures added to the archive, of the whole file, of the bits it borrowed. A few
-pictures are sent by Algorithm 1 as well: real bytes of all steps, and the ideal bits of p(x | z_T) that would follow.
+pictures are sent by Algorithm 1 as well: real bytes of all steps, and the ideal bits of p(x | z_0) that would follow.
 """
 
 import argparse
@@ -16,21 +16,13 @@ import numpy as np
 from tqdm import tqdm
 
 import uqdm
-from uqdm.diffusion import process as diffusion
-from uqdm.lossless.bits_back import negative_elbo_bits, pack, unpack
+from uqdm.codec.api import receiver_of
+from uqdm.lossless.bits_back import negative_elbo_bits, pack, rest_bits, unpack
 from uqdm.training.dataset import load_pictures
-
-
-def rest_bits(model, picture: np.ndarray, z: np.ndarray) -> float:
-    """-log2 p(x | z_T)."""
-    logs = np.asarray(diffusion.log_p_of_x(z[: picture.shape[0], : picture.shape[1]], model.gammas[-1]))
-    return float(-np.take_along_axis(logs, picture[..., None].astype(np.int64), -1).sum() / np.log(2))
 
 
 def simulated(model, picture: np.ndarray) -> tuple[float, float, float]:
     """Bits of a stream of all steps, ideal bits of the rest, and seconds to encode."""
-    from uqdm.codec.api import receiver_of
-
     began = time.perf_counter()
     data = uqdm.encode(picture, model=model)
     seconds, receiver = time.perf_counter() - began, receiver_of(data, model=model)

@@ -53,14 +53,15 @@ def saved(picture: np.ndarray, **options) -> tuple[int, np.ndarray]:
     return file.tell(), np.asarray(Image.open(file).convert("RGB"))
 
 
-def smallest(picture: np.ndarray, least_db: float, **options) -> int:
-    """Bytes of the file of the lowest quality that has a PSNR."""
+def smallest(picture: np.ndarray, least_db: float, **options) -> int | str:
+    """Bytes of the file of the lowest quality that has a PSNR, or that none has."""
     low, high = 0, 100
     while low < high:
         middle = (low + high) // 2
         enough = psnr_db(picture, saved(picture, quality=middle, **options)[1]) >= least_db
         low, high = (low, middle) if enough else (middle + 1, high)
-    return saved(picture, quality=low, **options)[0]
+    size, shown = saved(picture, quality=low, **options)
+    return size if psnr_db(picture, shown) >= least_db else "not reached"
 
 
 def main() -> None:

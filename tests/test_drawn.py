@@ -17,6 +17,7 @@ from uqdm.drawn.colours import MODES, Colours
 from uqdm.drawn.counts import Counts
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.drawn.passes import NEIGHBOURS, PASSES, lattice, rows_of
+from uqdm.training.dataset import load_pictures
 
 DRAWN = DrawnModel()
 
@@ -104,6 +105,15 @@ def test_no_file_is_larger_than_its_pixels():
     assert len(uqdm.encode(picture, model=DRAWN)) * 8 / 128**2 < 24.1
 
 
+def test_a_mode_that_does_not_fit_a_picture_is_not_kept(monkeypatch):
+    monkeypatch.setattr("uqdm.drawn.model._best_mode", lambda _: 2)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    assert len(uqdm.encode(picture, model=DRAWN)) > picture.size + 64
+    data = uqdm.encode(picture, lossless=True)
+    assert len(data) <= picture.size + 64
+    np.testing.assert_array_equal(uqdm.decode(data), picture)
+
+
 def test_text_is_smaller_than_as_a_png():
     picture = page_of_text()
     assert len(uqdm.encode(picture, lossless=True)) < 0.6 * size_of(picture, "PNG", optimize=True)
@@ -120,11 +130,14 @@ def test_colours_are_counted_alike_by_both_sides():
     assert 0 <= 8 * len(writer.getvalue()) - writer.ideal_bits < 0.003 * writer.ideal_bits + 8
 
 
-def test_pictures_that_were_drawn_are_told_from_photographs():
+def test_pictures_that_were_drawn_are_told_from_photographs(shared):
+    y, x = np.mgrid[:40, :40]
     assert looks_drawn(page_of_text())
     assert looks_drawn(np.zeros((3, 1, 3), np.uint8))
-    rng = np.random.default_rng(0)
-    assert not looks_drawn(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8))
+    assert looks_drawn((255 * ((x + y) % 2)).astype(np.uint8)[..., None].repeat(3, 2))
+    assert looks_drawn(np.stack([3 * x, 2 * y, x + y], -1).astype(np.uint8))
+    assert not looks_drawn(np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8))
+    assert not any(looks_drawn(picture) for picture in load_pictures(shared / "data" / "photos_val"))
 
 
 def test_it_is_chosen_where_it_is_shorter_or_fits():

@@ -25,7 +25,7 @@ ARITHMETIC = {
 }  # fmt: skip
 """Exact for integers."""
 SUMS_OF_PRODUCTS = {"dot_general"}
-"""Exact for integers of 8 bits while sums stay below 2^24, which `integer.check` proves."""
+"""Exact for integers of 8 bits while sums stay below 2^24, which `network_integers.check` proves."""
 KINDS = [("trunk", 0), *((kind, band) for kind in ("references", "estimates") for band in range(4))]
 """Programmes of a model of four bands."""
 

@@ -4,9 +4,9 @@ import pytest
 
 from uqdm.exact.fixed_point import round_kernels
 from uqdm.library import load_model
-from uqdm.nested.integer_network import from_parameters
 from uqdm.nested.model import NestedModel
 from uqdm.nested.network import NetworkConfig, init
+from uqdm.nested.network_integers import from_parameters
 
 
 def test_a_model_file_brings_back_the_same_model(tiny_model, tmp_path):

@@ -51,7 +51,7 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 
 def elementwise() -> str:
-    """Digest of rescaled integers and logarithms (uqdm.nested.integer_network, Eq. 1 and Q10 logarithm)."""
+    """Digest of rescaled integers and logarithms (uqdm.exact.fixed_point, Eq. 1; uqdm.nested.network_integers)."""
     values = jnp.asarray((np.arange(-4096, 4096, dtype=np.int64) * 4093).astype(np.int32))
     rescaled = jax.jit(lambda x: (x * 61 + 12345) >> 13)(values)
     logarithms = jax.jit(integer.log2_of_sum)(jnp.abs(values))

@@ -1,9 +1,8 @@
 """Whole pictures to whole streams and back: `uqdm.encode` and its siblings, around the loop (uqdm.codec.loop)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +11,15 @@ import numpy as np
 from channel_sim.entropy import Writer, determining_bytes
 from uqdm import reconstruction as ways
 from uqdm.codec import container
+from uqdm.codec.arguments import as_model, as_picture, check_number
 from uqdm.codec.container import BytesLike, Header
+from uqdm.codec.encoding import Request, encode_best, encode_together, request_of
 from uqdm.codec.loop import Receiver, Sender, expect_together
-from uqdm.codec.rate_control import OutOfReachError, Target
-from uqdm.contract import Model, OptimizingState, Reconstruction, State, steps_until
+from uqdm.contract import Model, Reconstruction
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.errors import DamagedStreamError, IncompleteHeaderError, ModelMismatchError
-from uqdm.library import default_model, family_of, load_model, model_of_stream, residual_of
+from uqdm.library import family_of, model_of_stream, residual_of
 from uqdm.lossless.residual import ExactWhereKnown, WithResidual
-from uqdm.metrics.psnr import psnr_db as measured_psnr_db
 
 __all__ = [
     "Preview",
@@ -58,199 +57,6 @@ class Preview(NamedTuple):
     """Steps in the whole stream, those of a lossless residual included."""
     file_bytes: int
     """Bytes of the prefix; for a complete step, the fewest that determine it."""
-
-
-def _as_picture(x) -> np.ndarray:
-    if x is None or isinstance(x, str | bytes | PathLike):
-        reading = "" if x is None else ": read the file first, as uqdm.pictures.read_picture(bytes) does"
-        raise TypeError(f"a picture must be an array, uint8 of shape (H, W, 3), got {type(x).__name__}{reading}")
-    picture = np.asarray(x)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        given = f"{picture.dtype} of shape {picture.shape}"
-        raise ValueError(f"a picture must be uint8 of shape (H, W, 3), got {given}")
-    container.check_size(picture.shape[1], picture.shape[0])
-    return picture
-
-
-def _model(model: Model | str | Path | None) -> Model | None:
-    """A model, or the one of a name or path."""
-    if isinstance(model, str | PathLike):
-        return load_model(Path(model) if isinstance(model, PathLike) else model)
-    if model is not None and not hasattr(model, "new_state"):
-        raise TypeError(f"model must be a model, or the name or path of one, got {type(model).__name__}")
-    return model
-
-
-def _check_number(name: str, value, *, whole: bool = False) -> None:
-    """Refuses what is no number, or no whole one; None is one that was not given."""
-    needed, what = ("__index__", "a whole number") if whole else ("__float__", "a number")
-    if value is not None and (isinstance(value, bool) or not hasattr(value, needed)):
-        raise TypeError(f"{name} must be {what}, got {value!r}")
-
-
-class _Request(NamedTuple):
-    """How pictures are to be encoded."""
-
-    tau: float | None
-    target: Target | None
-    rdoq: bool
-    lossless: bool
-    model: Model | None
-    seed: int
-    with_index: bool
-    drawn: bool = False
-    """Whether the drawn process may be taken where it is shorter."""
-
-
-def _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index=False, drawn=None) -> _Request:
-    """Checks arguments of `encode` that exclude each other."""
-    limits = {"bpp": bpp, "file_bytes": file_bytes, "psnr_db": psnr_db}
-    for name, value in ({"tau": tau} | limits).items():
-        _check_number(name, value, whole=name == "file_bytes")
-    limits = {name: value for name, value in limits.items() if value is not None}
-    if limits and (lossless or tau is not None):
-        other = "lossless" if lossless else "tau"
-        raise ValueError(f"{' and '.join(limits)} cannot be combined with {other}: a stream ends in one place")
-    if rdoq and not limits:
-        raise ValueError("rdoq is for streams that end somewhere: give bpp, file_bytes or psnr_db with it")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be an integer, got {seed!r}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be in [0, 2^32), got {seed}")
-    if rdoq and index:
-        raise ValueError(
-            "rdoq and index exclude each other: the last level is sent twice, and an index tells of the first time"
-        )
-    if drawn and model is not None:
-        raise ValueError("drawn lets the encoder choose a model, and one is given: leave one of them out")
-    asked = bool(limits) or (lossless and tau is None) if drawn is None else drawn
-    target = Target(**limits) if limits else None
-    return _Request(tau, target, rdoq, lossless, _model(model), int(seed), index, asked and model is None)
-
-
-def _encode_together(
-    pictures: Sequence[np.ndarray],
-    request: _Request,
-    on_step: Callable[[list[Sender]], object] = lambda _: None,
-) -> list[bytes]:
-    """Algorithm 1 for pictures of one size."""
-    tau, target, rdoq, lossless, model, seed, with_index, _ = request
-    height, width = pictures[0].shape[:2]
-    model = model or default_model(height, width, lossless=lossless)
-    steps, residual_id = steps_until(tau or 0.0, model.steps), b""
-    header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0)
-    sending: Model = model
-    if lossless:
-        residual = residual_of(model)
-        steps = residual.steps_before(model) if tau is None else steps
-        residual_id = residual.id[: container.RESIDUAL_ID_BYTES]
-        header = header._replace(steps=steps, residual_id=residual_id)
-        sending = WithResidual(model=model, residual=residual, steps_before=steps, steps=header.total_steps)
-    senders = [
-        Sender(picture, sending, header, target.enough(picture, model)) if target else Sender(picture, sending, header)
-        for picture in pictures
-    ]
-    noted = zip(pictures, senders, strict=True) if with_index else ()
-    indices = [_Index(picture, sending, sender) for picture, sender in noted]
-    branches: dict[int, Sender] = {}
-    while active := [sender for sender in senders if not sender.ended]:
-        step = active[0].step
-        for number, sender in enumerate(senders):
-            if rdoq and not sender.ended and _optimizes_from(sender.state, step) == step:
-                branches[number] = sender.branch()
-        sending.expect([sender.state for sender in active], step)
-        for sender in active:
-            sender.send()
-        for one in indices:
-            one.note()
-        on_step(senders)
-    if not target:
-        streams = [sender.finish() for sender in senders]
-        return [one.added_to(data) for one, data in zip(indices, streams, strict=True)] if with_index else streams
-
-    def finished(sender: Sender, number: int) -> bytes:
-        data = sender.finish()
-        return indices[number].added_to(data) if with_index else data
-
-    streams = []
-    for number, (sender, picture) in enumerate(zip(senders, pictures, strict=True)):
-        candidates = [sender]
-        if number in branches and sender.step < steps:
-            candidates.insert(0, _optimized(branches[number], sending, sender.step - 1))
-        # Where bytes are limited both are as long.
-        streams.append(min((target.cut(finished(each, number), picture, model) for each in candidates), key=len))
-    return streams
-
-
-def _encode_best(
-    picture: np.ndarray, request: _Request, stream: Callable[[], bytes], beside: Callable[[bytes], bytes]
-) -> bytes:
-    """A stream, or the one of the drawn process where that is shorter, or exact in as many bytes as there may be.
-
-    Args:
-      picture: uint8 (H, W, 3).
-      request: how it is to be encoded.
-      stream: gives what the model makes of it.
-      beside: adds metadata to a stream.
-    """
-    if not request.drawn:
-        return beside(stream())
-    most = request.target and request.target.most_bytes(*picture.shape[:2])
-    drawn = request._replace(tau=None, target=None, rdoq=False, lossless=False, model=DrawnModel())
-    pixels, exact = picture[..., 0].size, None
-    if looks_drawn(picture):
-        exact = beside(_encode_together([picture], drawn)[0])
-        enough = most if most is not None else pixels * (_SHORT_LOSSLESS if request.lossless else _SHORT) // 8
-        if len(exact) <= enough:
-            return exact
-    try:
-        data = beside(stream())
-    except OutOfReachError:
-        if exact is None:
-            raise
-        return exact
-    if exact is None and request.lossless and 8 * len(data) > _LONG * pixels:
-        exact = beside(_encode_together([picture], drawn)[0])
-    return exact if exact is not None and most is None and len(exact) < len(data) else data
-
-
-_SHORT, _SHORT_LOSSLESS, _LONG = 0.125, 2.0, 20.0
-"""Bits per pixel: so short that no model is asked, and so long, for a lossless stream, that it must be noise."""
-
-
-class _Index:
-    """Of the qualities of a picture on its way, measured as a receiver sees it."""
-
-    def __init__(self, picture: np.ndarray, model: Model, sender: Sender):
-        self._picture, self._model, self._sender, self._ends = picture, model, sender, {}
-        self.note()
-
-    def note(self) -> None:
-        """Measures what the sender has sent, unless that has been done."""
-        sender = self._sender
-        if sender.step not in self._ends:
-            shown = self._model.picture(sender.state, sender.step)
-            self._ends[sender.step] = sender.writer.position, measured_psnr_db(self._picture, shown)
-
-    def added_to(self, data: bytes) -> bytes:
-        """The sender's stream with the index."""
-        payload = data[container.unpack(data)[1] :]
-        ends = self._ends.items()
-        return container.with_index(data, [(step, determining_bytes(payload, end), psnr) for step, (end, psnr) in ends])
-
-
-def _optimizes_from(state: State, step: int) -> int | None:
-    """Of families that can."""
-    return state.optimizes_from(step) if isinstance(state, OptimizingState) else None
-
-
-def _optimized(branch: Sender, model: Model, last: int) -> Sender:
-    """Goes on from where a stream that ends in step `last` is optimised, to its end."""
-    branch.state = branch.state.optimized(last)
-    while not branch.ended:
-        model.expect([branch.state], branch.step)
-        branch.send()
-    return branch
 
 
 def encode(
@@ -317,15 +123,15 @@ def encode(
       >>> len(uqdm.encode(picture, file_bytes=100))  # a flat picture fits exactly
       22
     """
-    request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index, drawn)
-    picture = _as_picture(x)
+    request = request_of(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index, drawn)
+    picture = as_picture(x)
     most = request.target and request.target.most_bytes(*picture.shape[:2])
 
     def beside(data: bytes) -> bytes:
         longest = None if container.unpack(data)[0].model_id == DrawnModel().id[: container.MODEL_ID_BYTES] else most
         return data if metadata is None else container.with_metadata(data, metadata, longest)
 
-    return _encode_best(picture, request, lambda: _encode_together([picture], request, lambda _: on_step())[0], beside)
+    return encode_best(picture, request, lambda: encode_together([picture], request, lambda _: on_step())[0], beside)
 
 
 def encode_with_costs(
@@ -337,7 +143,7 @@ def encode_with_costs(
     def note(senders: list[Sender]) -> None:
         ends.append((senders[0].ideal_bits, senders[0].writer.position))
 
-    (data,) = _encode_together([_as_picture(x)], _request(tau, None, None, None, False, lossless, model, seed), note)
+    (data,) = encode_together([as_picture(x)], request_of(tau, None, None, None, False, lossless, model, seed), note)
     _, start = container.unpack(data)
     return data, [StepCost(bits, start + determining_bytes(data[start:], end)) for bits, end in ends]
 
@@ -360,22 +166,22 @@ def encode_batch(
 
     The network is asked about all pictures of one size at once, which is faster where they are small.
     """
-    request = _request(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index, drawn)
-    checked = [_as_picture(x) for x in pictures]
+    request = request_of(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index, drawn)
+    checked = [as_picture(x) for x in pictures]
     streams: list[bytes] = [b""] * len(checked)
     apart = {i for i, picture in enumerate(checked) if request.drawn and (request.lossless or looks_drawn(picture))}
     for i in apart:
-        streams[i] = _encode_best(checked[i], request, partial(_encode_one, checked[i], request), lambda data: data)
+        streams[i] = encode_best(checked[i], request, partial(_only, checked[i], request), lambda data: data)
     for places in _alike([None if i in apart else picture.shape for i, picture in enumerate(checked)]):
         if places[0] not in apart:
-            together = _encode_together([checked[i] for i in places], request)
+            together = encode_together([checked[i] for i in places], request)
             for i, stream in zip(places, together, strict=True):
                 streams[i] = stream
     return streams
 
 
-def _encode_one(picture: np.ndarray, request: _Request) -> bytes:
-    return _encode_together([picture], request)[0]
+def _only(picture: np.ndarray, request: Request) -> bytes:
+    return encode_together([picture], request)[0]
 
 
 def receiver_of(data: BytesLike, *, model: Model | str | Path | None = None) -> Receiver:
@@ -392,7 +198,7 @@ def receiver_of(data: BytesLike, *, model: Model | str | Path | None = None) -> 
     """
     data = container.as_bytes(data)
     header, start = container.unpack(data)
-    model = _model(model) or model_of_stream(header.model_id)
+    model = as_model(model) or model_of_stream(header.model_id)
     if model.id[: container.MODEL_ID_BYTES] != header.model_id:
         raise ModelMismatchError(
             f"the stream was made with model {header.model_id.hex()}, but this is model {model.name!r} "
@@ -429,7 +235,7 @@ def way_for(model: Model, reconstruction: Reconstruction | str, realism: float |
         isinstance(reconstruction, type) or not hasattr(reconstruction, "show")
     ):
         raise TypeError(f"reconstruction must be a name or one such as Sample(), got {reconstruction!r}")
-    _check_number("realism", realism)
+    check_number("realism", realism)
     name = reconstruction if isinstance(reconstruction, str) else reconstruction.name
     if name not in allowed:
         raise ValueError(f"reconstruction must be one of {', '.join(allowed)} for this model, got {name!r}")
@@ -504,7 +310,7 @@ def decode_batch(streams: Iterable[BytesLike], *, model: Model | str | Path | No
     active = receivers
     while active:
         going = [receiver for receiver in active if not receiver.ended]
-        for places in _alike([(r.header._replace(seed=0, payload_bytes=0), r.step) for r in going]):
+        for places in _alike([(_shape(r.header), r.step) for r in going]):
             expect_together([going[place] for place in places])
         active = [receiver for receiver in active if receiver.receive()]
     return [receiver.picture() for receiver in receivers]

@@ -12,6 +12,7 @@ import copy
 import hashlib
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +25,7 @@ __all__ = ["DrawnModel", "DrawnState", "looks_drawn"]
 _MODES = ProbabilityTable(quantize_probabilities(np.ones((1, MODES))))
 _TRIAL_SIDE = 256
 """Of the part of a picture that modes are tried on."""
+_DRAWN_SHARE, _FEW_COLOURS = 0.25, 64
 _UNKNOWN = 128
 """What is shown where nothing is known."""
 
@@ -36,10 +38,10 @@ class DrawnState:
       passes: how many are complete.
     """
 
-    def __init__(self, height: int, width: int, picture: np.ndarray | None = None):
+    def __init__(self, height: int, width: int, picture: np.ndarray | None = None, mode: int | None = None):
         self.known = np.zeros((height, width, 3), np.uint8)
         self.passes, self._rows, self._crc, self._pixels = 0, 0, 0, height * width
-        self._picture, self._colours = picture, None
+        self._picture, self._mode, self._colours = picture, mode, None
 
     _colours: Colours | None
     """None before the mode is known."""
@@ -48,7 +50,7 @@ class DrawnState:
         """Sends a pass."""
         assert self._picture is not None, "only a state that was begun with a picture can send"
         if self._colours is None:
-            mode = _best_mode(self._picture)
+            mode = _best_mode(self._picture) if self._mode is None else self._mode
             writer.encode(_MODES, np.zeros(1, np.int64), np.array([mode]))
             self._colours = Colours(mode, self._pixels)
         for row in rows_of(step, *self._picture.shape[:2]):
@@ -126,8 +128,15 @@ class DrawnState:
         return picture
 
 
+@dataclass(frozen=True, kw_only=True)
 class DrawnModel:
-    """The process as a model (uqdm.contract.Model); it has no parameters."""
+    """The process as a model (uqdm.contract.Model); it has no parameters.
+
+    Attributes:
+      mode: what senders choose (uqdm.drawn.colours); None for what makes the middle of a picture shortest.
+    """
+
+    mode: int | None = None
 
     @property
     def family(self) -> str:
@@ -149,7 +158,7 @@ class DrawnModel:
 
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> DrawnState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3). There is nothing random."""
-        return DrawnState(height, width, picture)
+        return DrawnState(height, width, picture, self.mode)
 
     def expect(self, states: Sequence[DrawnState], step: int) -> None:
         """States expect what their own counts say."""
@@ -160,10 +169,17 @@ class DrawnModel:
 
 
 def looks_drawn(picture: np.ndarray) -> bool:
-    """Whether a quarter of a picture's pixels, or more, are equal to their left neighbours, as in no photograph."""
-    if picture.shape[1] < 2:
+    """Whether a picture, uint8 (H, W, 3), is like no photograph.
+
+    It has few colours, or a quarter of its pixels equal their left neighbours or the mean of both neighbours, as in
+    gradients; of 24 photographs none has more than 20 % of the former or 11 % of the latter.
+    """
+    colours = picture.astype(np.int32)
+    equal = (colours[:, 1:] == colours[:, :-1]).all(-1)
+    between = ((colours[:, :-2] + colours[:, 2:] + 1) >> 1 == colours[:, 1:-1]).all(-1)
+    if any(share.size and share.mean() >= _DRAWN_SHARE for share in (equal, between)):
         return True
-    return bool((picture[:, 1:] == picture[:, :-1]).all(-1).mean() >= 0.25)
+    return len(np.unique(colours @ np.array([2**16, 2**8, 1]))) <= _FEW_COLOURS
 
 
 def _best_mode(picture: np.ndarray) -> int:

@@ -1,26 +1,26 @@
 """Lossless coding by bits back: the review's other road from a diffusion model to bits (footnote 5).
 
-A Gaussian diffusion model is a latent variable model whose latents are the noisy states z_0 (the noisiest here), ...,
-z_T, and its negative ELBO is what bits-back coding spends (Townsend, Bird and Barber 2019; Kingma, Salimans, Poole and
-Ho, "Variational diffusion models", 2021). With a stack of bits (channel_sim.stack) the sender of a picture x
+A Gaussian diffusion model is a latent variable model whose latents are the noisy states from z_1 to z_0, and its
+negative ELBO is what bits-back coding spends (Townsend, Bird and Barber 2019; Kingma, Salimans, Poole and Ho,
+"Variational diffusion models", 2021). With a stack of bits (channel_sim.stack) the sender of a picture x
 
-    pops   z_0 ~ q(z_0 | x),  z_1 ~ q(z_1 | z_0, x),  ...,  z_T ~ q(z_T | z_(T-1), x),
-    pushes x under p(x | z_T),  z_T under p(z_T | z_(T-1)),  ...,  z_1 under p(z_1 | z_0),  z_0 under p(z_0),   (1)
+    pops    z_1 ~ q(z_1 | x), and z_s ~ q(z_s | z_t, x) step by step until z_0,
+    pushes  x under p(x | z_0), z_s under p(z_s | z_t) step by step back, and z_1 under p(z_1),             (1)
 
 and the receiver does the opposite, in the opposite order: it pops states and picture, and pushes the states back under
 q, which it now can, since it knows x. What the sender got for popping is given back. So one picture costs
 
-    sum_i log2 q(z_i | ...) - log2 p(z_i | ...)  -  log2 p(x | z_T),                                       (2)
+    log2 q(z_1 | x) / p(z_1) + sum_s log2 q(z_s | z_t, x) / p(z_s | z_t) - log2 p(x | z_0),                 (2)
 
 whose mean is the negative ELBO, whatever the number of coordinates: where channel simulation pays a chunk's overhead a
-thousand times (channel_sim.gaussian), bits-back pays next to nothing. In return it needs bits to begin with (T times
-the entropy of a state, borrowed from common randomness and spread over all pictures of an archive), its pictures come
-in one stack, the last one first, and nothing of them is known before everything is read: no prefix is a preview. Bits
-that were pushed under p are not quite random, as p is not quite the law of what was pushed, and states popped from them
-would be worse than draws from q (by 3 % of the bits in a test): between pictures the stack is scrambled.
+thousand times (channel_sim.gaussian), bits-back pays next to nothing. In return it needs bits to begin with (T + 1
+times the entropy of a state, borrowed from common randomness and spread over all pictures of an archive), its pictures
+come in one stack, the last one first, and nothing of them is known before everything is read: no prefix is a preview.
+Bits that were pushed under p are not quite random, as p is not quite the law of what was pushed, and states popped from
+them would be worse than draws from q (by 3 % of the bits in a test): between pictures the stack is scrambled.
 
-Both q and p of a step are Gaussians of one standard deviation s (uqdm.diffusion.process, Eq. 2; q(z_0 | x) and p(z_0)
-have that of z_0 given x), so states live on grids of s / 4 and their probabilities are integer tables
+Both q and p of a step are Gaussians of one standard deviation s (uqdm.diffusion.process, Eq. 2; q(z_1 | x) and p(z_1)
+have that of z_1 given x), so states live on grids of s / 4 and their probabilities are integer tables
 (channel_sim.gaussian_bins). Means come from the model's floating point arithmetic: an archive unpacks where it was
 made, on the same kind of machine with the same versions. Whoever unpacks ends with the borrowed bits and nothing else,
 or else the archive is damaged or the machine computes something else; both are reported.
@@ -37,6 +37,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
@@ -52,13 +53,15 @@ from uqdm.diffusion.step_channel import GaussianStep
 from uqdm.errors import FormatError, ModelMismatchError, StreamError
 from uqdm.transforms.pixels import Pixels
 
-__all__ = ["Costs", "archive_info", "negative_elbo_bits", "pack", "unpack"]
+__all__ = ["Costs", "archive_info", "negative_elbo_bits", "pack", "rest_bits", "unpack"]
 
 _MAGIC, _VERSION = b"\x8fUB", 1
 _HEAD, _RUN = struct.Struct(">3sB4sIIII"), struct.Struct(">III")
 _MOST_RUNS, _MOST_PIXELS = 2**20, 2**26
 _ENTROPY = math.log2(BINS_PER_STD * math.sqrt(2 * math.pi * math.e))
 """Of a Gaussian on its grid, in bits."""
+_LARGEST = 64.0
+"""No state of the forward process, which has about unit variance, comes near this."""
 _PART = 2**14
 """Values whose tables are made at a time."""
 
@@ -122,6 +125,8 @@ def unpack(data: bytes, model: Model[Any]) -> list[np.ndarray]:
     try:
         stack = Stack.of_words(head.words)
         for number, (height, width) in reversed(list(enumerate(head.sizes))):
+            if chain.words(height, width) > len(head.words):
+                raise wrong  # a head that names what cannot be here
             pictures.append(chain.pop(stack, height, width))
             stack.scramble(SharedRandomness(head.seed, 1 + number), chain.words(height, width))
     except (EOFError, OverflowError, ValueError):
@@ -132,8 +137,10 @@ def unpack(data: bytes, model: Model[Any]) -> list[np.ndarray]:
 
 
 def archive_info(data: bytes) -> dict[str, Any]:
-    """What the head of an archive says, without a model: model_id (hex), seed, sizes (height and width of every
-    picture), borrowed_bits, file_bytes.
+    """What the head of an archive says, without a model.
+
+    Returns:
+      model_id (hex), seed, sizes (height and width of every picture), borrowed_bits, file_bytes.
 
     Raises:
       FormatError: it is no archive, or was cut.
@@ -149,8 +156,9 @@ def archive_info(data: bytes) -> dict[str, Any]:
 
 
 def negative_elbo_bits(model: Model[Any], picture: UInt8[np.ndarray, "H W 3"], generator: np.random.Generator) -> float:
-    """The negative ELBO of a picture with continuous states, estimated from one draw of them: divergences of steps, by
-    their closed form, and -log2 p(x | z_T).
+    """The negative ELBO of a picture with continuous states, in bits, estimated from one draw of them.
+
+    Divergences of steps, by their closed form, and -log2 p(x | z_0): the review's Eqs. 29 and 30.
     """
     chain = _Chain(model)
     x = chain.source.values(picture).astype(np.float64)
@@ -161,9 +169,12 @@ def negative_elbo_bits(model: Model[Any], picture: UInt8[np.ndarray, "H W 3"], g
         target, reference = chain.target(step, z, x), chain.reference(step, z)
         total += float(diffusion.gaussian_kl_bits(target, reference).sum())
         z = generator.normal(target.mean, target.std)
-    for table, values in chain.pixels(z, picture.shape[0], picture.shape[1], picture):
-        total += float(table.bits[np.arange(len(values)), values].sum())
-    return total
+    return total + chain.rest_bits(z, picture)
+
+
+def rest_bits(model: Model[Any], picture: UInt8[np.ndarray, "H W 3"], z: np.ndarray) -> float:
+    """-log2 p(x | z_0), what is left of a picture after all steps; z of the source's shape."""
+    return _Chain(model).rest_bits(z, picture)
 
 
 class _Head(NamedTuple):
@@ -219,7 +230,7 @@ class _Chain:
             self._steps.append((*map(float, parts), np.asarray(diffusion.posterior_std(gamma_t, gamma_s))))
 
     def first(self, x: np.ndarray) -> Moments:
-        """q(z_0 | x)."""
+        """q(z_1 | x)."""
         alpha, sigma = (np.asarray(part(self.gammas[0]), np.float64) for part in (diffusion.alpha, diffusion.sigma))
         return Moments(alpha * x, sigma)
 
@@ -236,16 +247,18 @@ class _Chain:
     def pixels(
         self, z: np.ndarray, height: int, width: int, picture: np.ndarray | None = None
     ) -> Iterator[tuple[ProbabilityTable, np.ndarray]]:
-        """p(x | z_T), a part of the values after the other: tables with a row per value, and values of a picture."""
-        gamma = self.gammas[-1]
-        at = (z[:height, :width] / float(diffusion.alpha(gamma))).reshape(-1)
+        """p(x | z_0), a part of the values after the other: tables with a row per value, and values of a picture."""
+        at = np.ascontiguousarray(z[:height, :width], np.float32).reshape(-1)
         values = np.zeros(at.size, np.uint8) if picture is None else picture.reshape(-1)
-        candidates = 2 * (np.arange(256) + 0.5) / 256 - 1
         for start in range(0, at.size, _PART):
             part = slice(start, start + _PART)
-            logs = -0.5 * np.exp(-gamma) * np.square(at[part, None] - candidates)
-            table = quantize_probabilities(np.exp(logs - logs.max(1, keepdims=True)))
-            yield ProbabilityTable(table), values[part]
+            log_p = np.asarray(diffusion.log_p_of_x(jnp.asarray(at[part]), self.gammas[-1]), np.float64)
+            yield ProbabilityTable(quantize_probabilities(np.exp(log_p))), values[part]
+
+    def rest_bits(self, z: np.ndarray, picture: np.ndarray) -> float:
+        """-log2 p(x | z_0)."""
+        parts = self.pixels(z, picture.shape[0], picture.shape[1], picture)
+        return sum(float(table.bits[np.arange(len(values)), values].sum()) for table, values in parts)
 
     def words(self, height: int, width: int) -> int:
         """What popping the states of a picture takes, nearly, in words of 32 bits."""
@@ -302,7 +315,3 @@ def _states(numbers: np.ndarray, std: Any, shape: tuple[int, ...]) -> np.ndarray
     if np.abs(z).max() > _LARGEST:
         raise OverflowError("a state is larger than any picture's")
     return z
-
-
-_LARGEST = 64.0
-"""No state of the forward process, which has about unit variance, comes near this."""

@@ -21,6 +21,7 @@ from uqdm.exact.programs import Program, prepare, ready
 from uqdm.nested import integer_network as integer
 from uqdm.nested.context import channel_range
 from uqdm.nested.network_config import NetworkConfig
+from uqdm.nested.network_integers import IntegerArrays
 from uqdm.nested.schedule import phase_classes
 
 __all__ = ["Evaluation"]
@@ -63,12 +64,12 @@ class _Trunk(NamedTuple):
 class Evaluation:
     """A network, ready to be asked."""
 
-    def __init__(self, config: NetworkConfig, integers: integer.IntegerArrays, convolution: str | None = None):
+    def __init__(self, config: NetworkConfig, integers: IntegerArrays, convolution: str | None = None):
         """Nothing is computed yet.
 
         Args:
           config: shape of the network.
-          integers: the network in integers, estimates included (uqdm.nested.integer_network).
+          integers: the network in integers, estimates included (uqdm.nested.network_integers).
           convolution: as for `uqdm.nested.model.NestedModel`.
         """
         self._config, self._integers, self._given_convolution = config, integers, convolution

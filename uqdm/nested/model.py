@@ -6,7 +6,7 @@ The file (uqdm.archive) has
     prior_std      float32 (C,)
     table/...      uint16: the split tables (channel_sim.split_tables)
     level/...      int64: the integers of every level (uqdm.nested.process)
-    integer/...    the network in integers (uqdm.nested.integer_network)
+    integer/...    the network in integers (uqdm.nested.network_integers)
     scale/...      float32: step sizes of the kernels, per output channel
     weight/...     the parameters of the network (uqdm.nested.network), for estimates and for further training:
                    float32, but kernels as int8; those that integer/... holds already are not repeated
@@ -29,8 +29,8 @@ from channel_sim.split_tables import SplitTables
 from uqdm import archive
 from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
 from uqdm.exact.programs import Program
-from uqdm.nested import integer_network as integer
 from uqdm.nested import network_config as networks
+from uqdm.nested import network_integers as integer
 from uqdm.nested.context import channel_range
 from uqdm.nested.evaluation import Evaluation
 from uqdm.nested.network_config import NetworkConfig

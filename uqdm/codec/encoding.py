@@ -1,0 +1,192 @@
+"""How pictures become streams: what is asked for, the loop until it is reached, and the choice between two models."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from channel_sim.entropy import determining_bytes
+from uqdm.codec import container
+from uqdm.codec.arguments import as_model, check_number
+from uqdm.codec.container import Header
+from uqdm.codec.loop import Sender
+from uqdm.codec.rate_control import OutOfReachError, Target
+from uqdm.contract import Model, OptimizingState, State, steps_until
+from uqdm.drawn.model import DrawnModel, looks_drawn
+from uqdm.library import default_model, residual_of
+from uqdm.lossless.residual import WithResidual
+from uqdm.metrics.psnr import psnr_db as measured_psnr_db
+
+__all__ = ["Request", "encode_best", "encode_together", "request_of"]
+
+_SHORT, _SHORT_LOSSLESS, _LONG = 0.125, 2.0, 20.0
+"""Bits per pixel: so short that no model is asked, and so long that it must be noise."""
+
+
+class Request(NamedTuple):
+    """How pictures are to be encoded."""
+
+    tau: float | None
+    target: Target | None
+    rdoq: bool
+    lossless: bool
+    model: Model | None
+    seed: int
+    with_index: bool
+    drawn: bool = False
+    """Whether the drawn process may be taken where it is shorter."""
+
+
+def request_of(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index=False, drawn=None) -> Request:
+    """Checks arguments of `encode` that exclude each other."""
+    limits = {"bpp": bpp, "file_bytes": file_bytes, "psnr_db": psnr_db}
+    for name, value in ({"tau": tau} | limits).items():
+        check_number(name, value, whole=name == "file_bytes")
+    limits = {name: value for name, value in limits.items() if value is not None}
+    if limits and (lossless or tau is not None):
+        other = "lossless" if lossless else "tau"
+        raise ValueError(f"{' and '.join(limits)} cannot be combined with {other}: a stream ends in one place")
+    if rdoq and not limits:
+        raise ValueError("rdoq is for streams that end somewhere: give bpp, file_bytes or psnr_db with it")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in [0, 2^32), got {seed}")
+    if rdoq and index:
+        raise ValueError(
+            "rdoq and index exclude each other: the last level is sent twice, and an index tells of the first time"
+        )
+    if drawn and model is not None:
+        raise ValueError("drawn lets the encoder choose a model, and one is given: leave one of them out")
+    asked = bool(limits) or (lossless and tau is None) if drawn is None else drawn
+    target = Target(**limits) if limits else None
+    return Request(tau, target, rdoq, lossless, as_model(model), int(seed), index, asked and model is None)
+
+
+def encode_together(
+    pictures: Sequence[np.ndarray],
+    request: Request,
+    on_step: Callable[[list[Sender]], object] = lambda _: None,
+) -> list[bytes]:
+    """Algorithm 1 for pictures of one size."""
+    tau, target, rdoq, lossless, model, seed, with_index, _ = request
+    height, width = pictures[0].shape[:2]
+    model = model or default_model(height, width, lossless=lossless)
+    steps, residual_id = steps_until(tau or 0.0, model.steps), b""
+    header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0)
+    sending: Model = model
+    if lossless:
+        residual = residual_of(model)
+        steps = residual.steps_before(model) if tau is None else steps
+        residual_id = residual.id[: container.RESIDUAL_ID_BYTES]
+        header = header._replace(steps=steps, residual_id=residual_id)
+        sending = WithResidual(model=model, residual=residual, steps_before=steps, steps=header.total_steps)
+    senders = [
+        Sender(picture, sending, header, target.enough(picture, model)) if target else Sender(picture, sending, header)
+        for picture in pictures
+    ]
+    noted = zip(pictures, senders, strict=True) if with_index else ()
+    indices = [_Index(picture, sending, sender) for picture, sender in noted]
+    branches: dict[int, Sender] = {}
+    while active := [sender for sender in senders if not sender.ended]:
+        step = active[0].step
+        for number, sender in enumerate(senders):
+            if rdoq and not sender.ended and _optimizes_from(sender.state, step) == step:
+                branches[number] = sender.branch()
+        sending.expect([sender.state for sender in active], step)
+        for sender in active:
+            sender.send()
+        for one in indices:
+            one.note()
+        on_step(senders)
+    if not target:
+        streams = [sender.finish() for sender in senders]
+        return [one.added_to(data) for one, data in zip(indices, streams, strict=True)] if with_index else streams
+
+    def finished(sender: Sender, number: int) -> bytes:
+        data = sender.finish()
+        return indices[number].added_to(data) if with_index else data
+
+    streams = []
+    for number, (sender, picture) in enumerate(zip(senders, pictures, strict=True)):
+        candidates = [sender]
+        if number in branches and sender.step < steps:
+            candidates.insert(0, _optimized(branches[number], sending, sender.step - 1))
+        # Where bytes are limited both are as long.
+        streams.append(min((target.cut(finished(each, number), picture, model) for each in candidates), key=len))
+    return streams
+
+
+def encode_best(
+    picture: np.ndarray, request: Request, stream: Callable[[], bytes], beside: Callable[[bytes], bytes]
+) -> bytes:
+    """A stream, or the one of the drawn process where that is shorter, or exact in as many bytes as there may be.
+
+    Args:
+      picture: uint8 (H, W, 3).
+      request: how it is to be encoded.
+      stream: gives what the model makes of it.
+      beside: adds metadata to a stream.
+    """
+    if not request.drawn:
+        return beside(stream())
+    most = request.target and request.target.most_bytes(*picture.shape[:2])
+    pixels, exact = picture[..., 0].size, None
+
+    def exactly() -> bytes:
+        drawn = request._replace(tau=None, target=None, rdoq=False, lossless=False, model=DrawnModel())
+        (data,) = encode_together([picture], drawn)
+        if len(data) > picture.size:  # noise beside a middle that is none
+            (plain,) = encode_together([picture], drawn._replace(model=DrawnModel(mode=0)))
+            data = min(data, plain, key=len)
+        return beside(data)
+
+    if looks_drawn(picture):
+        exact = exactly()
+        enough = most if most is not None else pixels * (_SHORT_LOSSLESS if request.lossless else _SHORT) // 8
+        if len(exact) <= enough:
+            return exact
+    try:
+        data = beside(stream())
+    except OutOfReachError:
+        if exact is None:
+            raise
+        return exact
+    if exact is None and most is None and 8 * len(data) > _LONG * pixels:
+        exact = exactly()
+    return exact if exact is not None and most is None and len(exact) < len(data) else data
+
+
+class _Index:
+    """Of the qualities of a picture on its way, measured as a receiver sees it."""
+
+    def __init__(self, picture: np.ndarray, model: Model, sender: Sender):
+        self._picture, self._model, self._sender, self._ends = picture, model, sender, {}
+        self.note()
+
+    def note(self) -> None:
+        """Measures what the sender has sent, unless that has been done."""
+        sender = self._sender
+        if sender.step not in self._ends:
+            shown = self._model.picture(sender.state, sender.step)
+            self._ends[sender.step] = sender.writer.position, measured_psnr_db(self._picture, shown)
+
+    def added_to(self, data: bytes) -> bytes:
+        """The sender's stream with the index."""
+        payload = data[container.unpack(data)[1] :]
+        ends = self._ends.items()
+        return container.with_index(data, [(step, determining_bytes(payload, end), psnr) for step, (end, psnr) in ends])
+
+
+def _optimizes_from(state: State, step: int) -> int | None:
+    """Of families that can."""
+    return state.optimizes_from(step) if isinstance(state, OptimizingState) else None
+
+
+def _optimized(branch: Sender, model: Model, last: int) -> Sender:
+    """Goes on from where a stream that ends in step `last` is optimised, to its end."""
+    branch.state = branch.state.optimized(last)
+    while not branch.ended:
+        model.expect([branch.state], branch.step)
+        branch.send()
+    return branch
