@@ -161,6 +161,8 @@ def test_noise_is_sent_as_it_is():
     data = uqdm.encode(noise, lossless=True)
     assert uqdm.info(data)["model_id"] == DRAWN.id[:4].hex()
     np.testing.assert_array_equal(uqdm.decode(data), noise)
+    text = page_of_text(40)
+    assert uqdm.encode_batch([noise, text, noise], lossless=True) == [data, uqdm.encode(text, lossless=True), data]
 
 
 def test_metadata_counts_in_what_must_fit():

@@ -169,19 +169,26 @@ def encode_batch(
     request = request_of(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index, drawn)
     checked = [as_picture(x) for x in pictures]
     streams: list[bytes] = [b""] * len(checked)
-    apart = {i for i, picture in enumerate(checked) if request.drawn and (request.lossless or looks_drawn(picture))}
-    for i in apart:
-        streams[i] = encode_best(checked[i], request, partial(_only, checked[i], request), lambda data: data)
-    for places in _alike([None if i in apart else picture.shape for i, picture in enumerate(checked)]):
-        if places[0] not in apart:
-            together = encode_together([checked[i] for i in places], request)
-            for i, stream in zip(places, together, strict=True):
-                streams[i] = stream
+    together = []
+    for i, picture in enumerate(checked):
+        if request.drawn and looks_drawn(picture):  # it may need no model
+            streams[i] = encode_best(picture, request, partial(_only, picture, request), _as_it_is)
+        else:
+            together.append(i)
+    for places in _alike([checked[i].shape for i in together]):
+        pictures_here = [checked[together[place]] for place in places]
+        made = encode_together(pictures_here, request)
+        for place, picture, stream in zip(places, pictures_here, made, strict=True):
+            streams[together[place]] = encode_best(picture, request, partial(_as_it_is, stream), _as_it_is)
     return streams
 
 
 def _only(picture: np.ndarray, request: Request) -> bytes:
     return encode_together([picture], request)[0]
+
+
+def _as_it_is(stream: bytes) -> bytes:
+    return stream
 
 
 def receiver_of(data: BytesLike, *, model: Model | str | Path | None = None) -> Receiver:
