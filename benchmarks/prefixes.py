@@ -2,10 +2,13 @@
 
     python benchmarks/prefixes.py [--size 64x64] [--stride 1]
     python benchmarks/prefixes.py --views val64.npz [--model small]
+    python benchmarks/prefixes.py --drawn [--model photo]
 
 Prints how many prefixes were decoded, the largest fall in PSNR from one byte to the next, and the first and last PSNR.
 With --views, of the first 128 pictures of a file: how many lose more than 0.1 dB when the last byte of some step
-arrives, and mean PSNR after steps, with the weights of uqdm.nested.preview_weights and without.
+arrives, and mean PSNR after steps, with the weights of uqdm.nested.preview_weights and without. With --drawn, of
+pictures that are no photographs: how much the end of a later step is worse than that of an earlier one, with held steps
+(uqdm.contract.HoldingState) and without.
 """
 
 import argparse
@@ -13,10 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from drawn import made
 from tqdm import tqdm
 
 import uqdm
 from channel_sim.entropy import Writer
+from uqdm.codec import container
 from uqdm.codec.api import receiver_of
 from uqdm.metrics import psnr_db
 from uqdm.nested.model import NestedModel
@@ -56,16 +61,34 @@ def compare(name: str, pictures: Sequence[np.ndarray]) -> None:
     print(f"mean PSNR after a step: weights change it by {gain.min():+.3f} to {gain.max():+.3f} dB")
 
 
+def compare_drawn(name: str) -> None:
+    """Prints what holding changes, in dB, and what it costs in bytes."""
+    model = uqdm.load_model(name)
+    for what, picture in made(128).items():
+        data = uqdm.encode(picture, model=model)
+        header, start = container.unpack(data)
+        plain = container.pack(header._replace(chunks=(), written_bytes=None)) + data[start:]
+        falls = []
+        for stream in (plain, data):
+            psnr = [min(99.0, psnr_db(picture, shown.picture)) for shown in uqdm.previews(stream, model=model)]
+            falls.append((np.maximum.accumulate(psnr) - psnr).max())
+        print(f"{what}: largest fall {falls[0]:.2f} dB, held {falls[1]:.2f} dB for {len(data) - len(plain)} bytes")
+
+
 def main() -> None:
     """Decodes and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="64x64", help="width x height of the piece of the photograph")
     parser.add_argument("--stride", type=int, default=1, help="bytes between prefixes")
     parser.add_argument("--views", type=Path, help="compare previews of these pictures at the ends of steps")
+    parser.add_argument("--drawn", action="store_true", help="compare previews of pictures that are no photographs")
     parser.add_argument("--model", default="small", help="which model to compare with (small)")
     options = parser.parse_args()
     if options.views:
         compare(options.model, load_pictures(options.views, count=128))
+        return
+    if options.drawn:
+        compare_drawn(options.model)
         return
     width, height = (int(side) for side in options.size.split("x"))
     picture = np.ascontiguousarray(read_picture(PHOTOGRAPH.read_bytes())[100 : 100 + height, 200 : 200 + width])

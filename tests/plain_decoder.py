@@ -31,6 +31,7 @@ class Header(NamedTuple):
     steps: int
     payload: bytes
     residual_id: bytes
+    chunks: bytes = b""
 
 
 def read_header(data: bytes) -> Header:
@@ -61,8 +62,10 @@ def read_header(data: bytes) -> Header:
     steps = read_byte()
     residual_id = bytes(read_byte() for _ in range(4)) if data[3] & 0x80 else b""
     length = written = read_integer(5)
+    chunks = b""
     if data[3] & 0x40:
         skipped = read_integer(2)
+        chunks = data[position : position + skipped]
         position += skipped
         written = read_integer(5)
         read_integer(4)
@@ -73,7 +76,7 @@ def read_header(data: bytes) -> Header:
         raise ValueError("a number in the header is out of range")
     if written > length:
         raise ValueError("more bytes were written than there are")
-    return Header(data[4:8], width, height, seed, steps, data[position : position + written], residual_id)
+    return Header(data[4:8], width, height, seed, steps, data[position : position + written], residual_id, chunks)
 
 
 def load_model(path: str) -> Model:

@@ -70,24 +70,49 @@ def moved(values: np.ndarray, state: Decoder, chosen: np.ndarray, width: int) ->
     return values
 
 
+def held_steps(chunks: bytes) -> set[int]:
+    """Section 1 and 9.2: the steps after which a picture is that of an earlier one."""
+    held, position = set(), 0
+    while position < len(chunks):
+        kind, position, length, place = chunks[position], position + 1, 0, 0
+        while True:
+            length |= (chunks[position] & 127) << place
+            place, position = place + 7, position + 1
+            if chunks[position - 1] < 128:
+                break
+        if kind == 6:
+            held = {8 * i + bit for i in range(length) for bit in range(8) if chunks[position + i] >> bit & 1}
+        position += length
+    return held - {0}
+
+
+def after(steps: int, state: Decoder, before: Decoder | None) -> np.ndarray:
+    """Section 9.2: what is shown after steps that are not held, in ticks; `before` was the state before the last."""
+    shown = estimate(state, steps)
+    if before is None:
+        return shown
+    weights = state.model.get("preview/trust", np.ones(steps + 1, np.float32))
+    weight = round(2**15 * float(weights[steps]))
+    step = state.steps[steps - 1]
+    members = state.members(step)
+    chosen = members[before.midpoints[members] == 0 if step.splitting else before.left()[members]]
+    earlier = moved(estimate(before, steps - 1), state, chosen, cell_width(step.level))
+    return earlier + (((shown - earlier) * weight + (1 << 14)) >> 15) if weight < 2**15 else shown
+
+
 def show(data: bytes, model: Model) -> np.ndarray:
     """Section 9: the picture of a whole stream, uint8 (H, W, 3)."""
     header = read_header(data)
     state, decoder, words, before = Decoder(model, header), RangeDecoder(header.payload), 0, None
+    held = held_steps(header.chunks)
+    seen = 0, copy.deepcopy(state), before
     for step in range(header.steps):
         before = copy.deepcopy(state)
         state.take_step(step, decoder)
+        if step + 1 not in held:
+            seen = step + 1, copy.deepcopy(state), before
         if step + 1 == header.steps or decoder.words >= words + 256:
             take_check(decoder, state.crc, f"step {step + 1}")
             words = decoder.words
-    shown = estimate(state, header.steps)
-    if before is not None:
-        weights = model.get("preview/trust", np.ones(header.steps + 1, np.float32))
-        weight = round(2**15 * float(weights[header.steps]))
-        step = state.steps[header.steps - 1]
-        members = state.members(step)
-        chosen = members[before.midpoints[members] == 0 if step.splitting else before.left()[members]]
-        earlier = moved(estimate(before, header.steps - 1), state, chosen, cell_width(step.level))
-        shown = earlier + (((shown - earlier) * weight + (1 << 14)) >> 15) if weight < 2**15 else shown
-    picture = (synthesize(state, 2 * shown) + 128) >> 8
+    picture = (synthesize(state, 2 * after(*seen)) + 128) >> 8
     return picture[: header.height, : header.width].astype(np.uint8)

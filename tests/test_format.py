@@ -12,6 +12,7 @@ from plain_picture import show
 from plain_residual import decode_picture
 
 import uqdm
+from uqdm.codec import container
 from uqdm.codec.api import receiver_of
 from uqdm.library import model_of_stream
 from uqdm.lossless.predicted import load_residual
@@ -62,6 +63,16 @@ def test_the_plain_decoder_shows_the_pictures_of_steps(tiny_model, bpp):
         pass
     whole = uqdm.encode(make_picture(33, 17), 1 - receiver.step / tiny_model.steps, model=tiny_model, seed=9)
     np.testing.assert_array_equal(show(whole, dict(tiny_model.arrays)), uqdm.decode(whole, model=tiny_model))
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.0])
+def test_the_plain_decoder_holds_pictures(tiny_model, tau):
+    """Of stripes, which look worse after some steps than before."""
+    stripes = np.repeat(200 * (np.arange(48) // 4 % 2), 3).reshape(1, 48, 3).repeat(40, 0).astype(np.uint8)
+    data = uqdm.encode(stripes, tau, model=tiny_model)
+    header, _ = container.unpack(data)
+    assert header.held_steps
+    np.testing.assert_array_equal(show(data, dict(tiny_model.arrays)), uqdm.decode(data, model=tiny_model))
 
 
 @pytest.mark.parametrize("name", ["1x1", "7x5_noise", "64x64"])

@@ -17,7 +17,16 @@ import numpy as np
 
 from channel_sim.entropy import Reader, Writer
 
-__all__ = ["Model", "OptimizingState", "PixelState", "Reconstruction", "Residual", "State", "steps_until"]
+__all__ = [
+    "HoldingState",
+    "Model",
+    "OptimizingState",
+    "PixelState",
+    "Reconstruction",
+    "Residual",
+    "State",
+    "steps_until",
+]
 
 
 @runtime_checkable
@@ -69,6 +78,14 @@ class OptimizingState(Protocol):
     def optimized(self, last: int) -> "State":
         """A copy, before that step, that sends what is best for a stream that ends in step `last`."""
         ...
+
+
+@runtime_checkable
+class HoldingState(Protocol):
+    """A state whose previews can stay with an earlier estimate where the sender, who sees the picture, says so."""
+
+    held: frozenset[int] | None
+    """After which steps is shown what the last step showed that is not among them; None where nobody asks."""
 
 
 @runtime_checkable

@@ -101,6 +101,11 @@ class Header(NamedTuple):
         return self.steps + RESIDUAL_STEPS * self.lossless
 
     @property
+    def held_steps(self) -> frozenset[int] | None:
+        """After which steps previews stay with an earlier estimate; None where the stream says nothing."""
+        return extras.held_of_chunks(self.chunks)
+
+    @property
     def held_bytes(self) -> int:
         """Of the payload, how many the file had when it was written, as far as it says so."""
         return self.payload_bytes if self.written_bytes is None else self.written_bytes

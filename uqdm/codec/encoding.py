@@ -11,7 +11,7 @@ from uqdm.codec.arguments import as_model, check_number
 from uqdm.codec.container import Header
 from uqdm.codec.loop import Sender
 from uqdm.codec.rate_control import OutOfReachError, Target
-from uqdm.contract import Model, OptimizingState, State, steps_until
+from uqdm.contract import HoldingState, Model, OptimizingState, State, steps_until
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.library import default_model, residual_of
 from uqdm.lossless.residual import WithResidual
@@ -81,9 +81,14 @@ def encode_together(
         residual_id = residual.id[: container.RESIDUAL_ID_BYTES]
         header = header._replace(steps=steps, residual_id=residual_id)
         sending = WithResidual(model=model, residual=residual, steps_before=steps, steps=header.total_steps)
+    ends = [target.enough(picture, model) if target else lambda _: False for picture in pictures]
+    if with_index or (target and target.psnr_db is not None):  # then all steps are looked at anyway
+        looked_at = [True] * len(pictures)
+    else:
+        looked_at = [looks_drawn(picture) for picture in pictures]
     senders = [
-        Sender(picture, sending, header, target.enough(picture, model)) if target else Sender(picture, sending, header)
-        for picture in pictures
+        Sender(picture, sending, header, _choosing(picture, sending, end) if looks else end)
+        for picture, end, looks in zip(pictures, ends, looked_at, strict=True)
     ]
     noted = zip(pictures, senders, strict=True) if with_index else ()
     indices = [_Index(picture, sending, sender) for picture, sender in noted]
@@ -155,6 +160,31 @@ def encode_best(
     if exact is None and most is None and 8 * len(data) > _LONG * pixels:
         exact = exactly()
     return exact if exact is not None and most is None and len(exact) < len(data) else data
+
+
+def _choosing(picture: np.ndarray, model: Model, enough: Callable[[Sender], bool]) -> Callable[[Sender], bool]:
+    """Whether enough has been sent; what is shown of it is chosen first, so that more bytes never look worse."""
+
+    def chosen_and_enough(sender: Sender) -> bool:
+        _choose_what_is_shown(picture, model, sender)
+        return enough(sender)
+
+    return chosen_and_enough
+
+
+def _choose_what_is_shown(picture: np.ndarray, model: Model, sender: Sender) -> None:
+    """Holds what was shown before a step where it is nearer to the picture than what is known after it."""
+    state, step = sender.state, sender.step
+    if not isinstance(state, HoldingState) or step > sender.header.steps:
+        return
+    if step == 0:
+        state.held = frozenset()
+        return
+    assert state.held is not None
+    fresh = measured_psnr_db(picture, model.picture(state, step))
+    state.held |= {step}
+    if measured_psnr_db(picture, model.picture(state, step)) <= fresh:
+        state.held -= {step}
 
 
 class _Index:

@@ -3,8 +3,8 @@
 Extras are *chunks*: a byte that says of which kind, the length of the contents as a variable-length integer, and the
 contents. A reader skips kinds that it does not know. They lie in two places (uqdm.codec.container):
 
-    in the header   what a server or a viewer wants to know first, and is small: the index. Every prefix has it, and the
-                    header's checksum covers it.
+    in the header   what a server or a viewer wants to know first, and is small: the index, and after which steps
+                    previews stay with an earlier estimate. Every prefix has it, and the header's checksum covers it.
     at the end      metadata, which may be larger than the picture: no preview waits for it, positions of the payload
                     are those of a stream without it, and a stream that is cut loses it first. It has a checksum.
 
@@ -14,7 +14,7 @@ library only.
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from uqdm.errors import FormatError
@@ -24,6 +24,8 @@ __all__ = [
     "Chunk",
     "Quality",
     "checksum",
+    "held_chunk",
+    "held_of_chunks",
     "index_chunk",
     "metadata_block",
     "metadata_of_block",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _INDEX = 1
+_HELD = 6
 METADATA = {"exif": 2, "xmp": 3, "icc_profile": 4, "dpi": 5}
 """Kinds of chunks by the names that Pillow has for their contents."""
 MAX_BLOCK_BYTES = 2**28 - 1
@@ -162,6 +165,21 @@ def qualities_of_chunks(chunks: Sequence[Chunk], total_steps: int) -> list[tuple
     except IndexError:
         raise FormatError("the index of qualities is damaged: it ends too early") from None
     return points
+
+
+def held_chunk(steps: Iterable[int]) -> Chunk:
+    """After which steps previews stay with an earlier estimate (uqdm.contract.HoldingState)."""
+    bits = sum(1 << step for step in steps)
+    return Chunk(_HELD, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
+
+
+def held_of_chunks(chunks: Sequence[Chunk]) -> frozenset[int] | None:
+    """Mirror image of `held_chunk`; None where none is among the chunks."""
+    contents = next((chunk.contents for chunk in chunks if chunk.kind == _HELD), None)
+    if contents is None:
+        return None
+    bits = int.from_bytes(contents, "little")
+    return frozenset(step for step in range(1, 8 * len(contents)) if bits >> step & 1)
 
 
 def metadata_block(metadata: Mapping[str, Any]) -> bytes:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from channel_sim.entropy import ProbabilityTable, Reader, Writer, determining_bytes
-from uqdm.codec import container
+from uqdm.codec import container, extras
 from uqdm.codec.container import Header
-from uqdm.contract import Model
+from uqdm.contract import HoldingState, Model
 from uqdm.errors import DamagedStreamError
 
 __all__ = ["Receiver", "Sender", "expect_together"]
@@ -96,7 +96,11 @@ class Sender:
     def finish(self) -> bytes:
         """The file."""
         payload = self.writer.getvalue()
-        return container.pack(self.header._replace(payload_bytes=len(payload))) + payload
+        header = self.header._replace(payload_bytes=len(payload))
+        if isinstance(self.state, HoldingState) and self.state.held:
+            chunks = (*header.chunks, extras.held_chunk(self.state.held))
+            header = header._replace(chunks=chunks, written_bytes=len(payload))
+        return container.pack(header) + payload
 
 
 class Receiver:
@@ -120,6 +124,8 @@ class Receiver:
         self.header, start = container.unpack(data)
         self.model, self.step = model, 0
         self.state: Any = model.new_state(self.header.height, self.header.width, self.header.seed)
+        if isinstance(self.state, HoldingState):
+            self.state.held = self.header.held_steps
         self.header_bytes = start
         self._payload = bytes(data[start:])[: self.header.held_bytes]
         self._reader = Reader(self._payload)

@@ -33,6 +33,15 @@ class ResidualState:
     pixels: PixelState | None
 
     @property
+    def held(self) -> frozenset[int] | None:
+        """Of the state before (uqdm.contract.HoldingState)."""
+        return self.before.held
+
+    @held.setter
+    def held(self, steps: frozenset[int] | None) -> None:
+        self.before.held = steps
+
+    @property
     def check_bytes(self) -> np.ndarray:
         """Those of the pixels, which depend on the state before them, or of that state."""
         return (self.pixels or self.before).check_bytes

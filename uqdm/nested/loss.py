@@ -18,7 +18,7 @@ from uqdm.nested.process import LOGISTIC_SCALE, Prior, prior_of_levels
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.training.densities import logistic_log_mass
 
-__all__ = ["NestedLoss", "StepTerms", "View", "known_state", "location_and_log2_scale"]
+__all__ = ["Known", "NestedLoss", "StepTerms", "View", "known_state", "location_and_log2_scale"]
 
 LOCATION_LIMIT = 4.0
 SCALE_LIMIT = 16.0
@@ -56,6 +56,45 @@ class StepTerms(NamedTuple):
     """Of what the level's halving step will send under the references of this one."""
     squared_error: Float[Array, " n"]
     """Mean over coefficients of the squared error of the estimate, before the step."""
+
+
+class Known(NamedTuple):
+    """What a prefix tells of coefficients, each (n, h, w, C) in units of pixel values."""
+
+    y: Array
+    """The coefficients less their shift, which the cells are about."""
+    shift: Array
+    prior: Prior
+    seen: Bool[Array, "n h w C"]
+    """Whether anything was sent."""
+    width: Array
+    """Of the cell; 1 where nothing was sent."""
+    low: Array
+    """Of the cell, relative to the shift."""
+    high: Array
+    middle: Array
+    """Of the cell, relative to the shift; 0 where nothing was sent."""
+    z: Array
+    """The estimate that the state itself gives (uqdm.nested.process, Eq. 1)."""
+    sent: Bool[Array, "n h w C"]
+    """Whether the next step asks the network about it."""
+    unit: Array
+    """Width after the next step, (n, 1, 1, 1)."""
+    inputs: Inputs
+    """Of the network."""
+
+    @property
+    def inside(self) -> Array:
+        """Whether the cell is a zero cell."""
+        return jnp.abs(self.y) < self.width
+
+    def moved(self, values: Array) -> Array:
+        """Values moved into the cells."""
+        return jnp.where(self.seen, jnp.clip(values, self.low + self.shift, self.high + self.shift), values)
+
+    def estimate(self, outputs: Outputs) -> Array:
+        """The denoised coefficients (uqdm.nested.process, Eq. 6)."""
+        return self.moved(self.z + outputs.estimate * self.prior.std)
 
 
 class View(NamedTuple):
@@ -116,6 +155,19 @@ class NestedLoss:
         prior = Prior(*(jnp.where(left, b, a) for a, b in zip(zero, other, strict=True)))
         return prior, at(self._sent), jnp.asarray(self._unit)[step][:, None, None, None], classes
 
+    def known(self, coefficients: Float[Array, "n h w C"], step: Int[Array, " n"], key: PRNGKeyArray) -> Known:
+        """What is known before a step, of pictures whose shifts a key draws."""
+        shift = (jax.random.uniform(key, coefficients.shape) - 0.5) * self.schedule.finest_width
+        y = coefficients - shift
+        prior, sent, unit, classes = self.tables(step, coefficients, y)
+        seen = jnp.isfinite(prior.width)
+        width = jnp.where(seen, prior.width, 1.0)
+        low, high = cell_of(y, width)
+        middle = jnp.where(seen, (low + high) / 2, 0.0)
+        z = jnp.where(seen & (jnp.abs(y) >= width), middle + shift, 0.0)
+        inputs = known_state(z, prior.input_gain, classes, step)
+        return Known(y, shift, prior, seen, width, low, high, middle, z, sent, unit, inputs)
+
     def __call__(
         self, network, coefficients: Float[Array, "n h w C"], step: Int[Array, " n"], key: PRNGKeyArray
     ) -> StepTerms:
@@ -131,27 +183,17 @@ class NestedLoss:
 
     def with_view(self, network, coefficients, step, key) -> tuple[StepTerms, View]:
         """As calling it, and what it saw."""
-        shift = (jax.random.uniform(key, coefficients.shape) - 0.5) * self.schedule.finest_width
-        y = coefficients - shift
-        prior, sent, unit, classes = self.tables(step, coefficients, y)
-        seen = jnp.isfinite(prior.width)
-        width = jnp.where(seen, prior.width, 1.0)
-        low, high = cell_of(y, width)
-        inside = jnp.abs(y) < width
-        middle = jnp.where(seen, (low + high) / 2, 0.0)
-        z = jnp.where(seen & ~inside, middle + shift, 0.0)
-        outputs: Outputs = network(known_state(z, prior.input_gain, classes, step))
+        known = self.known(coefficients, step, key)
+        outputs: Outputs = network(known.inputs)
+        squared_error = jnp.mean(jnp.square(known.estimate(outputs) - coefficients), axis=(1, 2, 3))
 
-        guess = z + outputs.estimate * prior.std
-        guess = jnp.where(seen, jnp.clip(guess, low + shift, high + shift), guess)
-        squared_error = jnp.mean(jnp.square(guess - coefficients), axis=(1, 2, 3))
-
-        child = jnp.where(sent, unit, width)
-        child_low, child_high = cell_of(y, child)
-        location, log2_scale = location_and_log2_scale(z, outputs.location, outputs.log2_scale, prior.std)
-        offset = jnp.clip(location - shift - middle, -LOCATION_LIMIT * child, LOCATION_LIMIT * child)
+        sent, seen, inside, low, high = known.sent, known.seen, known.inside, known.low, known.high
+        child = jnp.where(sent, known.unit, known.width)
+        child_low, child_high = cell_of(known.y, child)
+        location, log2_scale = location_and_log2_scale(known.z, outputs.location, outputs.log2_scale, known.prior.std)
+        offset = jnp.clip(location - known.shift - known.middle, -LOCATION_LIMIT * child, LOCATION_LIMIT * child)
         scale = jnp.clip(2.0**log2_scale, child / SCALE_LIMIT, child * SCALE_LIMIT)
-        view = View(y, shift, width, low, high, middle + offset, scale)
+        view = View(known.y, known.shift, known.width, low, high, known.middle + offset, scale)
 
         parent_log_mass = logistic_log_mass(view.standardised(low), view.standardised(high))
         log_probability = logistic_log_mass(view.standardised(child_low), view.standardised(child_high))

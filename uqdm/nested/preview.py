@@ -4,6 +4,9 @@ After a step there are two estimates, a fresh one and the one from before the st
 sent; what is shown is their mean with the weights of the model (uqdm.nested.preview_weights, Eq. 1), moved into the
 cells that are known of the next step already. Coefficients are integers, in ticks, so that pictures are the same
 everywhere; nothing that is transmitted depends on them.
+
+Pictures unlike those that the model learned from can look worse after a step than before. A sender that has looked
+says so (uqdm.contract.HoldingState): after such a step is shown what was shown before it.
 """
 
 from typing import Protocol, runtime_checkable
@@ -44,11 +47,19 @@ def mean_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
 
     The weight of the fresh estimate grows to 1 while the next step arrives.
     """
-    estimate, weight = fresh_estimate(model, state, step), round(_ONE * float(model.preview_weights[step]))
-    weight += ((_ONE - weight) * round(_ONE * state.known_share)) // _ONE
-    if weight < _ONE:
-        estimate = _mixed(estimate, earlier_estimate(model, state, step), weight)
-    return estimate if state.known is None else _moved(state, estimate, *state.known)
+    held = state.held or frozenset()
+    if step in held:
+        assert state.kept is not None, "no stream holds what is shown before its first step"
+        kept_step, kept = state.kept
+        estimate = mean_estimate(model, kept, kept_step)
+    else:
+        estimate, weight = fresh_estimate(model, state, step), round(_ONE * float(model.preview_weights[step]))
+        weight += ((_ONE - weight) * round(_ONE * state.known_share)) // _ONE
+        if weight < _ONE:
+            estimate = _mixed(estimate, earlier_estimate(model, state, step), weight)
+    if state.known is None or step + 1 in held:
+        return estimate
+    return _moved(state, estimate, *state.known, to_the_edge=bool(held))
 
 
 def _mixed(fresh: np.ndarray, earlier: np.ndarray, weight: int) -> np.ndarray:
@@ -84,23 +95,25 @@ def _denoised(model: Denoiser, state: NestedState, units: np.ndarray, midpoint: 
     return model.estimate(units, midpoint, shift, step)
 
 
-def _moved(state: NestedState, estimate: np.ndarray, members: np.ndarray, cells: Interval) -> np.ndarray:
+def _moved(
+    state: NestedState, estimate: np.ndarray, members: np.ndarray, cells: Interval, *, to_the_edge: bool = False
+) -> np.ndarray:
     """An estimate that knows nothing of a step, moved into the cells that the step sent."""
     estimate = np.array(estimate)
     flat = estimate.reshape(-1)
     for start in range(0, len(members), _PIECE):
         part = slice(start, start + _PIECE)
         own, own_cells = members[part], Interval(*(values[part] for values in cells))
-        flat[own] = _into(own_cells, flat[own], state.shift[own])
+        flat[own] = _into(own_cells, flat[own], state.shift[own], to_the_edge)
     return estimate
 
 
-def _into(cells: Interval, values: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def _into(cells: Interval, values: np.ndarray, shift: np.ndarray, to_the_edge: bool) -> np.ndarray:
     """Moves coefficients, in ticks, into their cells."""
     bounded = cells.high != OPEN
     width = np.where(bounded, cells.high - cells.low, cells.low)
     # Not to the very edge of a cell: its inner 60 % holds the mean for any density that is not extreme.
-    margin = np.where(cells.sign == 0, 0, width // 5)
+    margin = np.where((cells.sign == 0) | to_the_edge, 0, width // 5)
     near, far = cells.low + margin, np.where(bounded, cells.high - margin, _FAR)
     low = np.where(cells.sign > 0, near, -far)
     high = np.where(cells.sign < 0, -near, far)

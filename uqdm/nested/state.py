@@ -99,6 +99,8 @@ class NestedState:
       known: members and cells of the next step, as far as they are known already.
       before: the state before the last step.
       estimates: what previews remember.
+      held: after which steps an earlier one's picture is shown, if the sender says so (uqdm.contract.HoldingState).
+      kept: that step, and what was known after it; None before one was sent.
     """
 
     def __init__(self, code: NestedCode, height: int, width: int, seed: int, picture: np.ndarray | None = None):
@@ -116,6 +118,8 @@ class NestedState:
         self.known: tuple[np.ndarray, Interval] | None = None
         self.before: Before | None = None
         self.estimates = Estimates()
+        self.held: frozenset[int] | None = None
+        self.kept: tuple[int, NestedState] | None = None
 
     def _shifted_ticks(self, picture: np.ndarray) -> np.ndarray:
         """Y = X - o of a picture, flat."""
@@ -146,6 +150,7 @@ class NestedState:
 
     def draw(self, sampler: Sampler, step: int) -> None:
         """As `receive`, with symbols drawn from the references; what is known of the step already is kept."""
+        self.held = None  # what the sender said is about what it would have sent
         self._part = self._part or self._part_of(step)
         self._receive(sampler, step, self._part.cells if self.known is None else self.known[1])
 
@@ -186,8 +191,13 @@ class NestedState:
 
     def _update(self, step: int, members: np.ndarray, cells: Interval) -> None:
         """The cells of a step's part became these (uqdm.nested.process, Eq. 3 for the inputs)."""
+        known = copy.copy(self)
         self._part = self.known = self.before = None
         self.before = Before(members, self.midpoint.copy(), self.units.copy())
+        if self.held is not None and step not in self.held:
+            known.midpoint, known.units = self.before.midpoint, self.before.units
+            known.known = known.kept = None
+            self.kept = step, known
         self.estimates = Estimates(earlier=self.estimates.fresh)
         midpoint = cells.doubled_midpoint.astype(np.int32)
         self.midpoint[members] = midpoint
@@ -238,13 +248,15 @@ class NestedState:
         branch._price = PRICE_OF_HALVING if self.code.schedule.steps[last].halving else PRICE_OF_SPLITTING
         return branch
 
+    def widths(self, step: int) -> np.ndarray:
+        """Widths of all cells before a step in ticks, flat; where nothing was sent, more than any coefficient."""
+        zero, other = (_width(level) for level in self.grid.levels(step))
+        return np.where(np.abs(self.midpoint.astype(np.int64)) >= 2 * other, other, zero)
+
     def agrees_with(self, picture: np.ndarray, step: int) -> bool:
         """Whether all cells before a step hold the coefficients of a picture."""
-        y = self._shifted_ticks(picture)
-        zero, other = (_width(level) for level in self.grid.levels(step))
-        magnitude = np.abs(self.midpoint.astype(np.int64))
-        width = np.where(magnitude >= 2 * other, other, zero)
-        inside = (np.abs(y) < width) | (zero > 2**40)
+        y, magnitude, width = self._shifted_ticks(picture), np.abs(self.midpoint.astype(np.int64)), self.widths(step)
+        inside = (np.abs(y) < width) | (width > 2**40)
         doubled = 2 * np.sign(self.midpoint) * y
         in_cell = (magnitude - width <= doubled) & (doubled < magnitude + width)
         return bool(np.where(magnitude == 0, inside, in_cell).all())
