@@ -21,6 +21,8 @@ from .reconstruction import Ancestral as Ancestral
 from .reconstruction import Denoise as Denoise
 from .reconstruction import Flow as Flow
 from .reconstruction import Mixture as Mixture
+from .reconstruction import Refine as Refine
+from .reconstruction import Restore as Restore
 from .reconstruction import Sample as Sample
 
 __version__: str

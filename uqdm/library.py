@@ -29,6 +29,7 @@ __all__ = [
     "load_model",
     "model_from_bytes",
     "model_of_stream",
+    "reconstructions_of",
     "residual_of",
 ]
 
@@ -47,15 +48,19 @@ class Family(NamedTuple):
     """Gives the lossless residual."""
     reconstructions: tuple[str, ...] = ("denoise",)
     """Names of ways to reconstruct (uqdm.reconstruction): the mean first, the usual draw second."""
+    flow: str | None = None
+    """Gives the flow that the package has for a model, or None; a model that has one is usually drawn by it."""
 
 
+_BY_FLOW = ("restore", "refine")
 _REVERSE = ("denoise", "ancestral", "flow")
 
 FAMILIES: dict[str, Family] = {
     "nested": Family(
         reader="uqdm.nested.model:NestedModel.from_arrays",
         residual="uqdm.lossless.predicted:load_residual",
-        reconstructions=("denoise", "sample"),
+        reconstructions=("denoise", "sample", "refine", "restore"),
+        flow="uqdm.conditional.model:flow_of",
     ),
     "uniform": Family(
         reader="uqdm.diffusion.model:DiffusionModel.from_arrays",
@@ -72,6 +77,15 @@ FAMILIES: dict[str, Family] = {
 def family_of(model: Model) -> Family:
     """The row of a model's family."""
     return FAMILIES.get(model.family, Family())
+
+
+def reconstructions_of(model: Model) -> tuple[str, ...]:
+    """Names of ways to reconstruct that a model has without being given anything: the mean, the usual draw, others."""
+    row = family_of(model)
+    if row.flow is None:
+        return row.reconstructions
+    mean, *draws = (name for name in row.reconstructions if name not in _BY_FLOW)
+    return (mean, *draws) if resolve_name(row.flow)(model) is None else (mean, *_BY_FLOW, *draws)
 
 
 def model_from_bytes(data: bytes) -> Model[Any]:

@@ -91,11 +91,12 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument(
         "--method",
         default="denoise",
-        help="how what is missing is filled in: denoise (default); sample, for the nested process; ancestral or flow, "
-        "for UQDM and Gaussian models",
+        help="how what is missing is filled in: denoise (default); refine, restore or sample, for the nested process; "
+        "ancestral or flow, for UQDM and Gaussian models",
     )
     sub.add_argument("--remaining-steps", type=count, metavar="N", help="steps of the reverse process to take")
-    sub.add_argument("--seed", type=seed, default=0, help="of sampling (0)")
+    sub.add_argument("--evaluations", type=count, metavar="N", help="of the network that restores (4)")
+    sub.add_argument("--seed", type=seed, default=0, help="of draws (0)")
     sub.add_argument("--realism", type=fraction, metavar="R", help="between denoised (0) and drawn (1)")
     sub.add_argument("--all", metavar="DIR", help="write one picture per step into a folder")
     with_model(sub), with_jobs(sub), with_force(sub)
@@ -195,19 +196,26 @@ def _cut(data: bytes, options: argparse.Namespace, *, keep_metadata: bool = Fals
     return container.cut(data, limit, keep_metadata=keep_metadata)
 
 
-def _reconstruction(options: argparse.Namespace):
-    """What --method, --seed and --remaining-steps mean."""
+def _reconstruction(options: argparse.Namespace, model: Any):
+    """What --method, --realism, --seed, --evaluations and --remaining-steps mean for a model."""
     from uqdm import reconstruction
+    from uqdm.codec.api import way_for
+    from uqdm.library import reconstructions_of
 
-    way: Any = reconstruction.named(options.method)
-    given = {"seed": options.seed, "remaining_steps": options.remaining_steps}
-    return dataclasses.replace(way, **{name: value for name, value in given.items() if hasattr(way, name)})
+    method = options.method
+    if method == "denoise" and options.realism is not None:
+        method = [*reconstructions_of(model), method][1]
+    way_for(model, method, options.realism)
+    way: Any = reconstruction.named(method)
+    given = {"seed": options.seed, "remaining_steps": options.remaining_steps, "evaluations": options.evaluations}
+    given = {name: value for name, value in given.items() if value is not None and hasattr(way, name)}
+    return way_for(model, dataclasses.replace(way, **given), options.realism)
 
 
 def _decode(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from uqdm.pictures import picture_file, write_picture
+    from uqdm.pictures import described, picture_file, write_picture
 
     if Path(options.input).is_dir():
         decode_folder(options)
@@ -227,14 +235,14 @@ def _decode(options: argparse.Namespace) -> None:
         header, _ = container.unpack(data)
         model = options.model and model_of(options.model)
         start_jax()
-        from uqdm.codec.api import previews, receiver_of, way_for
+        from uqdm.codec.api import previews, receiver_of
 
         if options.all is not None:
             _write_all(options, previews(data, model=model), header)
             return
         receiver = receiver_of(data, model=model)
         try:
-            way = way_for(receiver.model, _reconstruction(options), options.realism)
+            way = _reconstruction(options, receiver.model)
         except ValueError as error:
             raise UserError(str(error)) from None
         with Progress(header.total_steps, "decode") as bar:
@@ -242,12 +250,23 @@ def _decode(options: argparse.Namespace) -> None:
                 bar.update()
         picture = way.show(receiver.model, receiver.state, receiver.step)
     with about(output):
-        file = picture_file(picture, suffix, _metadata_of(data, options.input))
+        metadata = _metadata_of(data, options.input)
+        if drawn := _drawn(options, way.name, receiver):
+            metadata = described(metadata, drawn)
+        file = picture_file(picture, suffix, metadata)
         write(output, file.data, options.force)
     for note in file.notes:
         say(f"{output}: {note}")
     total = container.info(data)["complete_bytes"]
     say(f"{output}: step {receiver.step} of {header.total_steps}, {len(data)} of {total} bytes")
+
+
+def _drawn(options: argparse.Namespace, method: str, receiver: Any) -> str:
+    """What to say of a picture whose detail is not all of the original."""
+    if method in ("denoise", "refine") or options.realism == 0 or receiver.ended:
+        return ""
+    share = "" if options.realism is None else f", realism {options.realism:g}"
+    return f"Detail drawn by uqdm ({method}, seed {options.seed}{share}): not all of it is of the original"
 
 
 def _metadata_of(data: bytes, path: str) -> dict:

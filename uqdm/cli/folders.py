@@ -28,7 +28,7 @@ def decode_folder(options: argparse.Namespace) -> None:
     """All streams below IN to PNG files below OUT."""
     from uqdm.distributed.work import Decoding
 
-    for name in ("all", "realism", "remaining_steps"):
+    for name in ("all", "realism", "evaluations", "remaining_steps"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} is for one stream: decode them one by one")
     if options.method != "denoise":

@@ -18,7 +18,7 @@ from uqdm.codec.loop import Receiver, Sender, expect_together
 from uqdm.contract import Model, Reconstruction
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.errors import DamagedStreamError, IncompleteHeaderError, ModelMismatchError
-from uqdm.library import family_of, model_of_stream, residual_of
+from uqdm.library import family_of, model_of_stream, reconstructions_of, residual_of
 from uqdm.lossless.residual import ExactWhereKnown, WithResidual
 
 __all__ = [
@@ -35,6 +35,10 @@ __all__ = [
     "show",
     "way_for",
 ]
+
+
+_MEAN = "denoise"
+"""The reconstruction that all models have."""
 
 
 class StepCost(NamedTuple):
@@ -237,12 +241,16 @@ def way_for(model: Model, reconstruction: Reconstruction | str, realism: float |
       TypeError: it is no reconstruction, or realism is no number.
       ValueError: it has not, or a number is out of range.
     """
-    allowed = family_of(model).reconstructions
     if not isinstance(reconstruction, str) and (
         isinstance(reconstruction, type) or not hasattr(reconstruction, "show")
     ):
         raise TypeError(f"reconstruction must be a name or one such as Sample(), got {reconstruction!r}")
     check_number("realism", realism)
+    named = isinstance(reconstruction, str)
+    if named and realism is None and reconstruction == _MEAN:
+        allowed: tuple[str, ...] = (_MEAN,)
+    else:
+        allowed = reconstructions_of(model) if named else family_of(model).reconstructions
     name = reconstruction if isinstance(reconstruction, str) else reconstruction.name
     if name not in allowed:
         raise ValueError(f"reconstruction must be one of {', '.join(allowed)} for this model, got {name!r}")
@@ -251,7 +259,7 @@ def way_for(model: Model, reconstruction: Reconstruction | str, realism: float |
         mixture = ways.Mixture(realism=realism, drawn=way)
         if len(allowed) == 1:
             raise ValueError("realism mixes the denoised picture with a draw, and this model has none: leave it out")
-        way = mixture if way.name != "denoise" else replace(mixture, drawn=ways.named(allowed[1]))
+        way = mixture if way.name != _MEAN else replace(mixture, drawn=ways.named(reconstructions_of(model)[1]))
     return ExactWhereKnown(way) if isinstance(model, WithResidual) else way
 
 
@@ -279,12 +287,14 @@ def decode(
       data: the bytes.
       model: what the stream was made with, or its name or path; by default the model of the package that it names.
       reconstruction: how what is missing is filled in (uqdm.reconstruction; review, Section IV-B): `Denoise()` shows
-        the mean of what it may be. For the nested process `Sample()` draws it from the model; for diffusion processes
-        `Ancestral()` does, and `Flow()` follows the probability-flow differential equation. These look like pictures,
-        and are farther from the original. The names "denoise", "sample", "ancestral" and "flow" stand for them.
-      realism: in [0, 1], mixes the denoised picture (0) with the reconstruction (1; by default "sample" or
-        "ancestral"). With a draw from the posterior these are the best of the distortion-perception tradeoff that one
-        stream allows (review, Eq. 17).
+        the mean of what it may be. For the nested process `Restore()` draws it by a network that was trained for that,
+        where there is one (for `photo`), and `Sample()` from the model itself; `Refine()` is that network's mean, in
+        floating point and nearer to the picture; for diffusion processes `Ancestral()`
+        does, and `Flow()` follows the probability-flow differential equation. These look like pictures, and are farther
+        from the original. The names "denoise", "refine", "restore", "sample", "ancestral" and "flow" stand for them.
+      realism: in [0, 1], mixes the denoised picture (0) with the reconstruction (1; by default "restore" where the
+        model has it, "sample" or "ancestral"). With a draw from the posterior these are the best of the
+        distortion-perception tradeoff that one stream allows (review, Eq. 17).
 
     Returns:
       uint8 (H, W, 3).

@@ -4,7 +4,7 @@ What is evaluated depends on a few places around, its *halo*, so tiles overlap b
 the last bit as of the whole grid at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +15,10 @@ SIDES = (8, 16, 32, 64, 136)
 
 
 def in_tiles(
-    evaluate: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]], halo: int, grid: np.ndarray
+    evaluate: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
+    halo: int,
+    grid: np.ndarray,
+    sides: Sequence[int] = SIDES,
 ) -> tuple[np.ndarray, ...]:
     """Evaluates something local on a grid.
 
@@ -24,9 +27,10 @@ def in_tiles(
         arrays (side, side, ...), whose values in places of the grid depend on such places alone.
       halo: places around one that its result depends on.
       grid: (h, w, ...).
+      sides: of tiles, halos included, rising.
     """
     height, width = grid.shape[:2]
-    side = next((side for side in SIDES if side >= max(height, width)), SIDES[-1])
+    side = next((side for side in sides if side >= max(height, width)), sides[-1])
     whole: tuple[np.ndarray, ...] = ()
     for top, upper, lower in _spans(height, side, halo):
         for left, first, last in _spans(width, side, halo):

@@ -23,7 +23,7 @@ from functools import cached_property
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Int8, Int16, Int32, UInt8
+from jaxtyping import Float, Float32, Int, Int8, Int16, Int32, UInt8
 
 from channel_sim.split_tables import SplitTables
 from uqdm import archive
@@ -35,7 +35,7 @@ from uqdm.nested.context import channel_range
 from uqdm.nested.evaluation import Evaluation
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.preview import mean_estimate
-from uqdm.nested.process import LevelTables
+from uqdm.nested.process import TICKS, LevelTables
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.state import NestedCode, NestedState
 from uqdm.transforms.integer_wavelet import pixels_of
@@ -255,6 +255,18 @@ class NestedModel(archive.Contents):
         bands = self._bands[step]
         a, b = self._evaluation.references(units, step, bands)
         return a, b, channel_range(bands)[0]
+
+    def log_scales(self, state: NestedState, step: int) -> Float32[np.ndarray, "h w C"]:
+        """What the network says of the uncertainty of all coefficients of a state, whether the step sends them or not.
+
+        Natural logarithms of the scales of references (uqdm.nested.process, Eq. 5), in pixel values.
+        """
+        units = state.units.reshape(state.grid.shape)
+        _, b = self._evaluation.references(units[None], step, range(self.network.bands))
+        table, tick = self.levels.log2_scale, self.schedule.finest_width / TICKS
+        level = np.minimum(state.levels(step).reshape(units.shape), len(table) - 1)
+        log2_ticks = (b[0] + table[level, np.arange(units.shape[-1])]).astype(np.float32) / 64
+        return (np.log(2) * log2_ticks + np.log(tick)).astype(np.float32)
 
     def estimate(
         self,

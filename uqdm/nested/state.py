@@ -248,10 +248,27 @@ class NestedState:
         branch._price = PRICE_OF_HALVING if self.code.schedule.steps[last].halving else PRICE_OF_SPLITTING
         return branch
 
+    def levels(self, step: int) -> np.ndarray:
+        """Levels of all cells before a step, or `UNSEEN`, int8, flat."""
+        zero, other = self.grid.levels(step)
+        return np.where(np.abs(self.midpoint.astype(np.int64)) >= 2 * _width(other), other, zero)
+
     def widths(self, step: int) -> np.ndarray:
         """Widths of all cells before a step in ticks, flat; where nothing was sent, more than any coefficient."""
-        zero, other = (_width(level) for level in self.grid.levels(step))
-        return np.where(np.abs(self.midpoint.astype(np.int64)) >= 2 * other, other, zero)
+        return _width(self.levels(step))
+
+    def bounds(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of all cells before a step, as far as they are known of the step as well, int64 ticks, flat."""
+        middle, width = (self.midpoint >> 1) + self.shift.astype(np.int64), self.widths(step)
+        reach = np.where(self.midpoint == 0, width, width >> 1)
+        low, high = middle - reach, middle + reach
+        if self.known is not None:
+            members, (sign, near, far) = self.known
+            far = np.where(far == OPEN, _WIDTHS[UNSEEN], far)
+            shift = self.shift[members]
+            low[members] = np.where(sign > 0, near, -far) + shift
+            high[members] = np.where(sign < 0, -near, far) + shift
+        return low, high
 
     def agrees_with(self, picture: np.ndarray, step: int) -> bool:
         """Whether all cells before a step hold the coefficients of a picture."""

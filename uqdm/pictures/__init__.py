@@ -12,6 +12,7 @@ what is converted, chosen or not kept is noted.
     writing    picture_file, and write_picture for its bytes alone
 """
 
+from uqdm.pictures.metadata import described as described
 from uqdm.pictures.reading import Picture as Picture
 from uqdm.pictures.reading import open_picture as open_picture
 from uqdm.pictures.reading import read_picture as read_picture

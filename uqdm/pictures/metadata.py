@@ -19,11 +19,12 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from uqdm.pictures.headers import STRUCTURAL_TAGS, entries
 
-__all__ = ["Metadata", "adapted", "metadata_of", "names_of"]
+__all__ = ["Metadata", "adapted", "described", "metadata_of", "names_of"]
 
 Metadata = Mapping[str, Any]
 """Of `exif`, `xmp`, `icc_profile` (bytes each) and `dpi` (two floats) those that are there."""
 
+_DESCRIPTION = 0x010E
 _ORIENTATION, _EXIF, _INTEROPERABILITY, _COLOUR_SPACE = 0x0112, 0x8769, 0xA005, 0xA001
 _APART = {282, 283, 296, 700}
 """Tags of a TIFF that are kept by other names: resolution and XMP."""
@@ -82,6 +83,16 @@ def _exif_of(image: Image.Image) -> bytes:
         return block if len(known) else b""
     except Exception:  # whatever Pillow raises about damaged EXIF
         return b""
+
+
+def described(metadata: Metadata, text: str) -> dict[str, Any]:
+    """Metadata whose EXIF describes the picture, after what it said of it before."""
+    exif = Image.Exif()
+    if "exif" in metadata:
+        exif.load(metadata["exif"])
+    before = exif.get(_DESCRIPTION)
+    exif[_DESCRIPTION] = f"{before}; {text}" if isinstance(before, str) and before else text
+    return {**metadata, "exif": exif.tobytes().removeprefix(b"Exif\0\0")}
 
 
 def adapted(

@@ -1,7 +1,9 @@
 """The second box of the review's Figure 1, P(X^|Y): ways to show what a prefix of a stream tells (uqdm.contract).
 
 Denoise()                 the mean of what the picture may be, the best in PSNR
-Sample(seed=1)            what is missing is drawn from the model: the nested process
+Refine()                  likewise, by a network that was trained for that: the nested process
+Restore(seed=1)           what is missing is drawn by a network that was trained for that: the nested process
+Sample(seed=1)            what is missing is drawn from the model itself: the nested process
 Ancestral(seed=1)         likewise, in the reverse process: diffusion processes
 Flow()                    the end of the probability-flow differential equation: diffusion processes
 Mixture(realism=0.5, drawn=Sample())    between the mean and a draw (review, Eq. 17)

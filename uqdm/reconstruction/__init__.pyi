@@ -2,6 +2,8 @@ from .by_name import NAMES as NAMES
 from .by_name import named as named
 from .denoise import Denoise as Denoise
 from .realism import Mixture as Mixture
+from .restore import Refine as Refine
+from .restore import Restore as Restore
 from .reverse import Ancestral as Ancestral
 from .reverse import Flow as Flow
 from .sample import Sample as Sample

@@ -8,6 +8,8 @@ __all__ = ["NAMES", "named"]
 
 _CLASSES = {
     "denoise": "uqdm.reconstruction.denoise:Denoise",
+    "refine": "uqdm.reconstruction.restore:Refine",
+    "restore": "uqdm.reconstruction.restore:Restore",
     "sample": "uqdm.reconstruction.sample:Sample",
     "ancestral": "uqdm.reconstruction.reverse:Ancestral",
     "flow": "uqdm.reconstruction.reverse:Flow",

@@ -40,5 +40,6 @@ class Mixture:
         return self.drawn.name
 
     def show(self, model: Model, state: State, step: int) -> np.ndarray:
-        mean, drawn = (np.asarray(way.show(model, state, step), np.float64) for way in (Denoise(), self.drawn))
+        means = getattr(self.drawn, "mean", Denoise())  # draws of some kinds have a mean of their own
+        mean, drawn = (np.asarray(way.show(model, state, step), np.float64) for way in (means, self.drawn))
         return np.rint((1 - self.realism) * mean + self.realism * drawn).astype(np.uint8)

@@ -1,0 +1,69 @@
+"""A rectified flow from what a prefix shows to the picture.
+
+Let y be the preview of a prefix after some step, and x_1 the picture. Between a start x_0, y with noise, and x_1 the
+flow goes straight (Liu, Gong and Liu 2023, "Flow straight and fast"; from the preview: Hoogeboom et al. 2023, HFD),
+
+    x_t = (1 - t) x_0 + t x_1,      0 <= t <= 1,                                            (1)
+    dx_t / dt = v(x_t, y, t) = E[x_1 - x_0 | x_t, y] = (E[x_1 | x_t, y] - x_t) / (1 - t),         (2)
+
+and the end of Eq. 2, followed from a random x_0, has the law of x_1 given y. The network predicts x_1, which makes its
+first evaluation useful alone: x_0 says nothing of x_1 that y does not, so that
+
+    E[x_1 | x_0, y] = E[x_1 | y]                                                              (3)
+
+is the reconstruction of least squared error, whatever the noise.
+
+*Noise.* The start is drawn in the wavelet domain, every coefficient with the standard deviation that its preview's
+error is expected to have (uqdm.conditional.errors), and then moved into the cells that are known. Cells are convex:
+with both ends in the cell of every coefficient, so is all between them.
+
+*Few steps.* The network is told a second time s as well, and gives the mean velocity from t to s (a shortcut: Frans et
+al. 2024, "One step diffusion via shortcut models"),
+
+    u(x_t, y, t, s) = (x_s - x_t) / (s - t) along Eq. 2,          u(x, y, t, t) = v(x, y, t).       (4)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+__all__ = ["follow", "mean_velocity", "point", "times"]
+
+_LATEST = 0.95
+"""Errors of the network count as at this time, later on."""
+
+
+def point(start: Array, end: Array, t: Float[Array, " n"]) -> Array:
+    """x_t of Eq. 1, arrays (n, ...)."""
+    t = t.reshape(-1, *[1] * (start.ndim - 1))
+    return (1 - t) * start + t * end
+
+
+def mean_velocity(x: Array, predicted: Array, t: Float[Array, " n"]) -> Array:
+    """Eq. 2 and Eq. 4 from the network's prediction, where it is told t and s."""
+    t = t.reshape(-1, *[1] * (x.ndim - 1))
+    return (predicted - x) / jnp.maximum(1 - t, 1 - _LATEST)
+
+
+def times(evaluations: int) -> list[float]:
+    """0, ..., 1 in equal steps, one for each evaluation."""
+    return np.linspace(0.0, 1.0, evaluations + 1).tolist()
+
+
+def follow(predict: Callable[[Any, float, float], Any], start: Any, evaluations: int, *, shortcuts: bool) -> Any:
+    """The end of the flow by Euler's steps.
+
+    Args:
+      predict: the network's prediction of x_1 from x_t, t and s.
+      start: x_0.
+      evaluations: steps.
+      shortcuts: whether the network is asked for mean velocities (Eq. 4) rather than those of the moment.
+    """
+    x, moments = start, times(evaluations)
+    for t, s in zip(moments, moments[1:], strict=False):
+        predicted = predict(x, t, s if shortcuts else t)
+        x = x + (predicted - x) * ((s - t) / (1 - t))
+    return x

@@ -1,0 +1,144 @@
+"""A trained conditional flow: what its file holds, and its evaluation on pictures of any size.
+
+The file (uqdm.archive) has
+
+    config         JSON: format, kind, model (the id of the nested model whose prefixes it restores), network
+    error/...      float32: the tables of uqdm.conditional.errors.Errors
+    weight/...     float16: parameters of the network (uqdm.conditional.network)
+
+Flows of the package lie beside their models, as NAME_flow.npz. Large pictures are evaluated on tiles that overlap, so
+that few shapes are compiled and memory stays bounded. The flow is in floating point: a draw is the same for the same
+seed on one machine, and nearly the same on others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from uqdm import archive
+from uqdm.conditional import network as networks
+from uqdm.conditional.errors import Errors
+from uqdm.conditional.network import Condition, ConditionalConfig
+from uqdm.exact.programs import run
+from uqdm.exact.tiles import in_tiles
+from uqdm.nested.model import NestedModel
+
+__all__ = ["ConditionalModel", "flow_of"]
+
+_FORMAT = 1
+_SIDES, _HALO = (64, 128, 256, 512), 32
+"""Of tiles in pixels, and how much they overlap on each side."""
+_GREY = 127.5
+"""Tiles are this beyond the picture: the network sees zeros there."""
+
+
+def _predict(config: ConditionalConfig, parameters: Any, x: Any, y: Any, given: Condition) -> tuple[Any]:
+    return (networks.apply(config, parameters, x + _GREY, y + _GREY, given) - _GREY,)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConditionalModel(archive.Contents):
+    """Contents of a file."""
+
+    @classmethod
+    def from_training(
+        cls, *, model: NestedModel, network: ConditionalConfig, errors: Errors, parameters: Any
+    ) -> "ConditionalModel":
+        """Rounds trained parameters to what a file holds."""
+        config = {
+            "format": _FORMAT,
+            "kind": "conditional flow",
+            "model": model.id.hex(),
+            "network": networks.to_config(network),
+        }
+        arrays = {
+            "config": archive.pack_config(config),
+        }
+        arrays |= {f"error/{name}": np.asarray(table, np.float32) for name, table in errors._asdict().items()}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
+            name = "/".join(str(part.key) for part in path)
+            arrays[f"weight/{name}"] = np.asarray(leaf, np.float16)
+        return cls(arrays=arrays)
+
+    @cached_property
+    def network(self) -> ConditionalConfig:
+        """Shape of the network."""
+        return networks.from_config(self.config["network"])
+
+    @cached_property
+    def errors(self) -> Errors:
+        """Of previews."""
+        return Errors(**archive.under("error/", self.arrays))
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Of the network, float32."""
+        leaves = archive.under("weight/", self.arrays)
+        return archive.nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "ConditionalModel":
+        """Takes the contents of a file.
+
+        Raises:
+          ValueError: the format is unknown.
+        """
+        model = cls(arrays=arrays)
+        kind, known = (model.config.get(name) for name in ("kind", "format"))
+        if (kind, known) != ("conditional flow", _FORMAT):
+            raise ValueError(f"a {kind or 'model'} of format {known} is no conditional flow of format {_FORMAT}")
+        return model
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "ConditionalModel":
+        """Reads the file.
+
+        Raises:
+          ValueError: it is no such file, or as `from_arrays`.
+        """
+        return cls.from_arrays(archive.from_bytes(data))
+
+    def restores(self, model: NestedModel) -> bool:
+        """Whether it was trained on prefixes of a model's streams."""
+        return self.config["model"] == model.id.hex()
+
+    def predict(
+        self, x: Float[np.ndarray, "H W 3"], y: Float[np.ndarray, "H W 3"], step: int, t: float, s: float
+    ) -> Float[np.ndarray, "H W 3"]:
+        """The network's prediction of a picture (uqdm.conditional.flow).
+
+        Args:
+          x: x_t, in pixel values; sides are multiples of the network's stride.
+          y: what the prefix shows.
+          step: how many steps are known.
+          t: the time.
+          s: the time that is gone to.
+        """
+        times = (np.full(1, time, np.float32) for time in (t, s))
+        given = Condition(np.full(1, step, np.int32), *times, self.errors.of_pixels[step : step + 1])
+
+        def evaluate(tile: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray]:
+            parts = (np.ascontiguousarray(part)[None] for part in np.split(tile, 2, axis=-1))
+            (predicted,) = run(_predict, (self.network,), self.parameters, *parts, given)
+            return (np.asarray(predicted)[0],)
+
+        both = np.concatenate([x, y], axis=-1, dtype=np.float32) - np.float32(_GREY)
+        return in_tiles(evaluate, _HALO, both, _SIDES)[0] + np.float32(_GREY)
+
+
+def flow_of(model: NestedModel) -> ConditionalModel | None:
+    """The flow of the package that restores prefixes of a model's streams, if there is one."""
+    flow = _shipped(model.name)
+    return flow if flow is not None and flow.restores(model) else None
+
+
+@lru_cache(maxsize=4)
+def _shipped(name: str) -> ConditionalModel | None:
+    file = resources.files("uqdm") / "weights" / f"{name}_flow.npz"
+    return ConditionalModel.from_bytes(file.read_bytes()) if file.is_file() else None

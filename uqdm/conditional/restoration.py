@@ -1,0 +1,75 @@
+"""From what a prefix tells to a picture that it may be of, by the conditional flow.
+
+The picture is made in pixels and then moved into the cells: nothing that was sent is contradicted.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from uqdm.conditional.errors import kinds
+from uqdm.conditional.flow import follow
+from uqdm.conditional.model import ConditionalModel
+from uqdm.nested.model import NestedModel
+from uqdm.nested.preview import mean_estimate
+from uqdm.nested.process import TICKS
+from uqdm.nested.state import NestedState
+from uqdm.transforms.integer_wavelet import PIXEL_UNITS, synthesis
+from uqdm.transforms.wavelet import analysis
+
+__all__ = ["drawn", "refined"]
+
+
+def drawn(
+    model: NestedModel, flow: ConditionalModel, state: NestedState, step: int, *, evaluations: int, seed: int
+) -> np.ndarray:
+    """A draw of the picture after so many steps and a part of the next, uint8 (H, W, 3).
+
+    Args:
+      model: of the state.
+      flow: trained on prefixes of the model's streams.
+      state: what is known.
+      step: complete steps.
+      evaluations: of the network; 1 takes the whole way at once.
+      seed: of the private randomness.
+    """
+
+    def way(start: np.ndarray, preview: np.ndarray) -> np.ndarray:
+        return follow(lambda x, t, s: flow.predict(x, preview, step, t, s), start, evaluations, shortcuts=True)
+
+    return _restored(model, flow, state, step, seed, way)
+
+
+def refined(model: NestedModel, flow: ConditionalModel, state: NestedState, step: int) -> np.ndarray:
+    """The mean of what the picture may be, as the flow's network estimates it at t = 0, uint8 (H, W, 3)."""
+    return _restored(model, flow, state, step, 0, lambda start, preview: flow.predict(start, preview, step, 0.0, 0.0))
+
+
+def _restored(
+    model: NestedModel,
+    flow: ConditionalModel,
+    state: NestedState,
+    step: int,
+    seed: int,
+    way: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Where a way leads from the start of the flow and the preview, moved into the cells."""
+    if step == model.steps:
+        return model.picture(state, step)  # nothing is missing
+    schedule, (height, width) = model.schedule, state.size
+    tick = schedule.finest_width / TICKS
+    low, high = (end.reshape(state.grid.shape) for end in state.bounds(step))
+    estimate = mean_estimate(model, state, step)
+    offset, slope = (table[step][kinds(model.block)] for table in flow.errors[:2])
+    log_spread = np.minimum(offset + slope * model.log_scales(state, step), np.float32(6))  # below 400 pixel values
+    spread = np.exp(log_spread) / np.float32(tick)
+    noise = np.random.default_rng(seed).standard_normal(estimate.shape, np.float32) * spread
+
+    def pixels(ticks: np.ndarray) -> np.ndarray:
+        exact = synthesis(2 * ticks, model.block, schedule.finest_width)
+        return exact.astype(np.float32) / np.float32(PIXEL_UNITS)
+
+    start = pixels(np.clip(estimate + np.rint(noise).astype(np.int64), low, high))
+    shown = way(start, pixels(estimate))
+    ticks = np.rint(analysis(np.clip(shown, 0, 255)[None], model.block)[0] / np.float32(tick)).astype(np.int64)
+    return model.pixels(np.clip(ticks, low, high).astype(np.int32))[:height, :width]
