@@ -120,8 +120,8 @@ class ConditionalModel(archive.Contents):
           t: the time.
           s: the time that is gone to.
         """
-        times = (np.full(1, time, np.float32) for time in (t, s))
-        given = Condition(np.full(1, step, np.int32), *times, self.errors.of_pixels[step : step + 1])
+        start, end = (np.full(1, time, np.float32) for time in (t, s))
+        given = Condition(np.full(1, step, np.int32), start, end, self.errors.of_pixels[step : step + 1])
 
         def evaluate(tile: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray]:
             parts = (np.ascontiguousarray(part)[None] for part in np.split(tile, 2, axis=-1))

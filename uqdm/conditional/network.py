@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from uqdm.training.once import once
 
@@ -73,12 +73,12 @@ def from_config(values: dict) -> ConditionalConfig:
 
 
 class Condition(NamedTuple):
-    """What the network is told of every picture."""
+    """What the network is told of every picture, arrays (n,) of numpy or JAX."""
 
-    step: Int[Array | np.ndarray, " n"]
-    t: Float[Array | np.ndarray, " n"]
-    s: Float[Array | np.ndarray, " n"]
-    error: Float[Array | np.ndarray, " n"]
+    step: Any
+    t: Any
+    s: Any
+    error: Any
     """c."""
 
 

@@ -140,14 +140,12 @@ class Trainer:
         taught = round(self.recipe.shortcuts * len(crops))
         if not taught:
             return jnp.mean(flow_loss(predict, ends, given))
-        short, rest = (
-            jax.tree.map(lambda x, part=part: x[part], (ends, given)) for part in (slice(taught), slice(taught, None))
-        )
-        losses = [jnp.sum(flow_loss(predict, *rest))]
+        first = jax.tree.map(lambda x: x[:taught], (ends, given))
+        rest = jax.tree.map(lambda x: x[taught:], (ends, given))
         teacher = partial(networks.apply, self.network, jax.lax.stop_gradient(average))
-        given, target = self._shortcut(teacher, *short, spans)
-        losses.append(jnp.sum(flow_loss(predict, short[0], given, target)))
-        return sum(losses) / len(crops)
+        shortcut, target = self._shortcut(teacher, first[0], first[1], spans)
+        losses = jnp.concatenate([flow_loss(predict, first[0], shortcut, target), flow_loss(predict, rest[0], rest[1])])
+        return jnp.mean(losses)
 
     def _shortcut(self, teacher, ends: Ends, given: Condition, key) -> tuple[Condition, jax.Array]:
         """Times from t to s, halves, quarters, ... of the flow, and what two steps of half the length predict."""
