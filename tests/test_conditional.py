@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from pictures import make_picture
+from PIL import Image
 
 import uqdm
+from uqdm.cli import main
 from uqdm.codec.api import receiver_of
 from uqdm.conditional import network as networks
 from uqdm.conditional.errors import Errors, fitted, kinds
@@ -20,7 +22,7 @@ from uqdm.conditional.network import Condition, ConditionalConfig
 from uqdm.conditional.train import Recipe, fit
 from uqdm.metrics import psnr_db
 from uqdm.nested.process import TICKS
-from uqdm.pictures import read_picture
+from uqdm.pictures import described, read_picture
 from uqdm.training.loop import Run
 from uqdm.transforms.wavelet import analysis, pad_to_blocks
 
@@ -245,6 +247,42 @@ def test_photo_is_usually_drawn_by_its_flow():
     np.testing.assert_array_equal(usual, restored)
     np.testing.assert_array_equal(mean, uqdm.decode(data, reconstruction="refine"))
     assert (restored != mean).any()
+
+
+@pytest.mark.parametrize("before", [None, "A meadow"])
+def test_files_say_that_their_detail_was_drawn(tmp_path, before):
+    metadata = None if before is None else {"exif": described({}, before)["exif"]}
+    stream = uqdm.encode(make_picture(32, 32, 1), 0.6, model="photo", metadata=metadata)
+    (tmp_path / "a.uqdm").write_bytes(stream)
+    ways = {
+        "draw": ["--realism", "1", "--seed", "3", "--evaluations", "1"],
+        "mixture": ["--method", "restore", "--realism", "0.5"],
+        "sample": ["--method", "sample"],
+        "mean": ["--method", "refine"],
+        "preview": ["--realism", "0"],
+    }
+    said = {}
+    for suffix in (".png", ".jpg"):
+        for name, options in ways.items():
+            target = tmp_path / f"{name}{suffix}"
+            assert main(["decode", str(tmp_path / "a.uqdm"), str(target), *options]) == 0
+            with Image.open(target) as image:
+                said[name] = image.getexif().get(0x010E)
+        first = "" if before is None else f"{before}; "
+        assert (
+            said["draw"]
+            == f"{first}Detail drawn by uqdm (restore, seed 3, realism 1): not all of it is of the original"
+        )
+        assert "realism 0.5" in said["mixture"]
+        assert "sample, seed 0)" in said["sample"]
+        assert said["mean"] == said["preview"] == before
+
+
+def test_the_command_names_ways_that_a_model_does_not_have(tmp_path, capsys):
+    (tmp_path / "a.uqdm").write_bytes(uqdm.encode(make_picture(16, 16), 0.6, model="small"))
+    assert main(["decode", str(tmp_path / "a.uqdm"), str(tmp_path / "a.png"), "--method", "restore"]) == 2
+    assert "must be one of denoise, sample for this model, got 'restore'" in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
 
 
 # Training.

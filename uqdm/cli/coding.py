@@ -263,7 +263,7 @@ def _decode(options: argparse.Namespace) -> None:
 
 def _drawn(options: argparse.Namespace, method: str, receiver: Any) -> str:
     """What to say of a picture whose detail is not all of the original."""
-    if method in ("denoise", "refine") or options.realism == 0 or receiver.ended:
+    if method in ("denoise", "refine") or options.realism == 0 or receiver.step == receiver.model.steps:
         return ""
     share = "" if options.realism is None else f", realism {options.realism:g}"
     return f"Detail drawn by uqdm ({method}, seed {options.seed}{share}): not all of it is of the original"

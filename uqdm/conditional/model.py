@@ -25,6 +25,7 @@ from uqdm import archive
 from uqdm.conditional import network as networks
 from uqdm.conditional.errors import Errors
 from uqdm.conditional.network import Condition, ConditionalConfig
+from uqdm.contract import Model
 from uqdm.exact.programs import run
 from uqdm.exact.tiles import in_tiles
 from uqdm.nested.model import NestedModel
@@ -104,7 +105,7 @@ class ConditionalModel(archive.Contents):
         """
         return cls.from_arrays(archive.from_bytes(data))
 
-    def restores(self, model: NestedModel) -> bool:
+    def restores(self, model: Model) -> bool:
         """Whether it was trained on prefixes of a model's streams."""
         return self.config["model"] == model.id.hex()
 
@@ -132,7 +133,7 @@ class ConditionalModel(archive.Contents):
         return in_tiles(evaluate, _HALO, both, _SIDES)[0] + np.float32(_GREY)
 
 
-def flow_of(model: NestedModel) -> ConditionalModel | None:
+def flow_of(model: Model) -> ConditionalModel | None:
     """The flow of the package that restores prefixes of a model's streams, if there is one."""
     flow = _shipped(model.name)
     return flow if flow is not None and flow.restores(model) else None
