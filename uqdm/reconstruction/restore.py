@@ -37,7 +37,7 @@ class Restore:
 
     Attributes:
       seed: of the private randomness: the same draw on one machine.
-      evaluations: of the network. One is fastest; more are nearer to what it has learned.
+      evaluations: of the network. One takes the whole way at once; more are no better by any measure of ours.
       flow: the flow or the path of its file; by default the one that the package has for the model.
 
     Raises:
@@ -45,7 +45,7 @@ class Restore:
     """
 
     seed: int = 0
-    evaluations: int = 4
+    evaluations: int = 1
     flow: ConditionalModel | str | Path | None = None
 
     def __post_init__(self):
