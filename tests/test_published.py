@@ -17,7 +17,8 @@ from uqdm.diffusion.kinds import DiffusionConfig, GaussianProcess, UniformProces
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.process import Moments, Prediction
 from uqdm.metrics import psnr_db
-from uqdm.pretrained.published_uqdm import read_checkpoint, read_published
+from uqdm.pretrained.checkpoint import read_checkpoint
+from uqdm.pretrained.published_uqdm import read_published
 from uqdm.reconstruction import Ancestral, Flow
 from uqdm.transforms.pixels import pixels_of, values_of
 

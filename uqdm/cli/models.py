@@ -1,4 +1,4 @@
-"""import-checkpoint and warm-up: what makes model files, and what makes models ready."""
+"""import-checkpoint, import-autoencoder and warm-up: what makes model files, and what makes models ready."""
 
 import argparse
 
@@ -26,6 +26,18 @@ def add_commands(commands: Commands) -> None:
     with_force(sub)
 
     sub = commands.add(
+        "import-autoencoder",
+        _import_autoencoder,
+        "make a model file of the two checkpoints of a tiny autoencoder (TAESD, taef2)",
+        "encoder.pth decoder.pth taef2.npz",
+    )
+    sub.add_argument("encoder", metavar="ENCODER.pth", help="what PyTorch saved of the encoder")
+    sub.add_argument("decoder", metavar="DECODER.pth", help="and of the decoder")
+    sub.add_argument("output", metavar="OUT.npz", help="the model file")
+    sub.add_argument("--name", default="autoencoder", help="name in the model file")
+    with_force(sub)
+
+    sub = commands.add(
         "warm-up",
         _warm_up,
         "compile now what pictures of any size need, so that nobody waits for it later",
@@ -47,6 +59,19 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
     noise = model.noise
     gammas = f"gamma {noise.gamma_min:.3f} to {noise.gamma_max:.3f}"
     say(f"{options.output}: model {model.id[:4].hex()}, {model.steps} steps, {gammas}")
+
+
+def _import_autoencoder(options: argparse.Namespace) -> None:
+    from uqdm.pretrained.tiny_autoencoder import read_tiny_autoencoder
+
+    may_write(options.output, options.force)
+    try:
+        autoencoder = read_tiny_autoencoder(options.encoder, options.decoder, name=options.name)
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from None
+    write(options.output, autoencoder.to_bytes(), options.force)
+    facts = f"{autoencoder.channels} channels at 1/{autoencoder.factor} of the sides"
+    say(f"{options.output}: autoencoder {autoencoder.id[:4].hex()}, {facts}")
 
 
 def _warm_up(options: argparse.Namespace) -> None:
