@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,6 +133,64 @@ def tiny_model():
     network = NetworkConfig(block=8, steps=len(schedule.steps), width=16, blocks=1, local_width=8)
     parameters = init(network, jax.random.key(0))
     return NestedModel.from_training(schedule=schedule, network=network, parameters=parameters, name="tiny")
+
+
+@functools.cache
+def mean_autoencoder():
+    """A tiny autoencoder whose latent has the mean colours of the quarters of 8 x 8 pixels, less a half.
+
+    It shows their mean.
+    """
+    from uqdm.transforms.autoencoder import Autoencoder
+
+    def kernel(taken: int, out: int, ones: Sequence[tuple], share: float = 1.0) -> np.ndarray:
+        """Some entries (row, column, in, out) are a share."""
+        weights = np.zeros((3, 3, taken, out), np.float32)
+        weights[tuple(np.transpose(ones))] = share
+        return weights
+
+    nothing = {"kernel": np.zeros((3, 3, 64, 64)), "bias": np.zeros(64)}
+    block = {f"conv_{number}/{name}": array for number in range(3) for name, array in nothing.items()}
+    square, kept = [(1, 1), (1, 2), (2, 1), (2, 2)], [(1, 1, c, c) for c in range(3)]
+    halved = {"kernel": kernel(64, 64, [(*tap, c, c) for c in range(3) for tap in square], 0.25)}
+    quarters = {"kernel": kernel(64, 64, [(*tap, c, 3 * q + c) for c in range(3) for q, tap in enumerate(square)])}
+    encoder = {0: {"kernel": kernel(3, 64, kept), "bias": np.zeros(64)}, 1: block}
+    mean = [(1, 1, 3 * q + c, c) for c in range(3) for q in range(4)]
+    decoder = {1: {"kernel": kernel(12, 64, mean, 0.25), "bias": np.full(64, 0.5)}}
+    for first, layer in ((2, halved), (6, halved), (10, quarters)):
+        encoder |= {first: layer, **{first + number: block for number in (1, 2, 3)}}
+    for first in (3, 8, 13):
+        same = {"kernel": kernel(64, 64, kept)}
+        decoder |= {**{first + number: block for number in (0, 1, 2)}, first + 4: same}
+    encoder[14] = {"kernel": kernel(64, 12, [(1, 1, c, c) for c in range(12)]), "bias": np.full(12, -0.5)}
+    decoder |= {18: block, 19: {"kernel": kernel(64, 3, kept), "bias": np.zeros(3)}}
+    both = ({f"{i}/{name}": a for i, layer in part.items() for name, a in layer.items()} for part in (encoder, decoder))
+    return Autoencoder.from_parameters(*both, name="means")
+
+
+@functools.cache
+def latent_nested_model():
+    """An untrained model of the nested process on the latents of `mean_autoencoder`."""
+    from uqdm.nested.latent_model import coder_from_training, joined
+    from uqdm.nested.model import NestedModel
+    from uqdm.nested.network import NetworkConfig, init
+    from uqdm.nested.schedule import Schedule
+
+    std = tuple(np.linspace(300.0, 80.0, 12).tolist())
+    phases = ((4, 0), (2, 2), (2, 0), (1, 0))
+    schedule = Schedule(block=1, colours=12, finest_width=6.0, phases=phases, prior_std=std)
+    network = NetworkConfig(block=1, colours=12, steps=len(schedule.steps), width=16, blocks=1, local_width=1)
+    coder = NestedModel.from_training(
+        schedule=schedule, network=network, parameters=init(network, jax.random.key(0)), name="latents"
+    )
+    matrix = 255 * 4 * np.eye(12) + 20.0 * np.eye(12, k=1)
+    return joined(coder_from_training(coder, matrix, np.zeros(12), mean_autoencoder()), mean_autoencoder())
+
+
+def mean_colours(picture: np.ndarray) -> np.ndarray:
+    """What `mean_autoencoder` makes of a picture."""
+    latents = mean_autoencoder().latents
+    return latents.picture(latents.values(picture), *picture.shape[:2])
 
 
 @functools.cache
@@ -306,6 +364,16 @@ CASES = {
     "nested": _NESTED,
     "nested, lossless": replace(_NESTED, lossless=True),
     "nested, shipped": replace(_NESTED, make=lambda: uqdm.load_model("small"), other=tiny_model, fall_db=0.2),
+    "nested, latents": replace(
+        _NESTED,
+        make=latent_nested_model,
+        other=tiny_model,
+        shown=mean_colours,
+        size=(75, 118),
+        grain=8,
+        residual=False,
+        psnr_db=38.0,
+    ),
     "uniform": _UNIFORM,
     "uniform, lossless": replace(_UNIFORM, lossless=True),
     "uniform, Gaussian psi": _GAUSSIAN_PSI,

@@ -96,22 +96,23 @@ def model_id(model: Model) -> bytes:
 
 
 class Channels(NamedTuple):
-    """Section 3: for every channel, its band's side, its row and column within the block, and its kind."""
+    """Section 3: for every channel its band's side, its row and column within the block, its kind; how many colours."""
 
     side: np.ndarray
     row: np.ndarray
     column: np.ndarray
     kind: np.ndarray
+    colours: int
 
 
-def list_channels(block: int) -> Channels:
-    """Section 3: the channels of a block of block x block pixels, in order."""
-    channels = [(1, 0, 0, colour) for colour in range(3)]
+def list_channels(block: int, colours: int) -> Channels:
+    """Section 3: the channels of a block of block x block positions, in order."""
+    channels = [(1, 0, 0, colour) for colour in range(colours)]
     for octave in range(block.bit_length() - 1):
         side = 1 << octave
         for position in range(side * side):
             channels += [(side, position // side, position % side, 3 + 9 * octave + kind) for kind in range(9)]
-    return Channels(*np.array(channels).T)
+    return Channels(*np.array(channels).T, colours)
 
 
 def parity_class(row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -119,9 +120,11 @@ def parity_class(row: np.ndarray, column: np.ndarray) -> np.ndarray:
     return np.array([[0, 2], [3, 1]])[row % 2, column % 2]
 
 
-def band_pictures(coefficients: np.ndarray) -> list[np.ndarray]:
+def band_pictures(coefficients: np.ndarray, colours: int = 3) -> list[np.ndarray]:
     """Section 3: numbers (block row, block column, channel) as a picture (y, x, orientation, colour) for each band."""
     height, width, channels = coefficients.shape
+    if colours != 3:
+        return [coefficients[:, :, np.newaxis]]
     pictures = [coefficients[:, :, :3].reshape(height, width, 1, 3)]
     side = 1
     while 3 * side**2 < channels:
@@ -134,7 +137,7 @@ def band_pictures(coefficients: np.ndarray) -> list[np.ndarray]:
 def gather_bands(pictures: list[np.ndarray]) -> np.ndarray:
     """Section 3: the inverse of band_pictures."""
     height, width = pictures[0].shape[:2]
-    blocks = [pictures[0].reshape(height, width, 3)]
+    blocks = [pictures[0].reshape(height, width, -1)]
     for picture in pictures[1:]:
         side = len(picture) // height
         octave = picture.reshape(height, side, width, side, 3, 3).swapaxes(1, 2)
@@ -154,7 +157,7 @@ class Step(NamedTuple):
 def list_steps(config: dict, prior_std: np.ndarray, side: np.ndarray) -> list[Step]:
     """Section 4: all steps of a model."""
     steps = []
-    fine = side >= config["block"] // 4
+    fine = side >= config["block"] // 4 if config["block"] > 1 else np.arange(len(side)) >= len(side) // 4
     seen = np.zeros_like(fine)
     levels = len(config["phases"])
     for level, (coarse_phases, fine_phases) in zip(reversed(range(levels)), config["phases"], strict=True):
@@ -266,8 +269,8 @@ def window(picture: np.ndarray) -> np.ndarray:
 
 
 def others(picture: np.ndarray, axis: int) -> np.ndarray:
-    """Section 6: the sum over the other orientations (axis 2) or colours (axis 3)."""
-    return picture.sum(axis, keepdims=True) - picture
+    """Section 6: the sum over the other orientations (axis 2) or colours (axis 3); channels of a latent have none."""
+    return picture.sum(axis, keepdims=True) - picture if picture.shape[3] == 3 else np.zeros_like(picture)
 
 
 def at_parent(parents: np.ndarray, band: int) -> np.ndarray:
@@ -302,11 +305,12 @@ def context(
         others(p, 3),
         children(magnitudes, band).sum(0) if band + 1 < len(magnitudes) else none,
     ]
-    kinds = slice(9 * band - 6, 9 * band + 3) if band else slice(3)
+    colours = p.shape[3]
+    kinds = slice(9 * band - 6, 9 * band + 3) if band else slice(colours)
 
     def table(name: str, *rows: int | slice) -> np.ndarray:
         array = model[f"integer/context/{name}"][(step, *rows, kinds)].astype(np.int64)
-        return array.reshape(*array.shape[:-1], -1, 3)
+        return array.reshape(*array.shape[:-1], -1, colours)
 
     product, logarithms = np.full_like(p, 1 << 13), []
     for i in range(2):
@@ -339,19 +343,19 @@ def local_network(
 
 
 def network(
-    model: Model, step: int, blocks: int, kinds: np.ndarray, inputs: np.ndarray
+    model: Model, step: int, blocks: int, channels: Channels, inputs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Section 6: a and b of all coefficients (block row, block column, channel)."""
-    magnitudes = band_pictures(np.minimum(abs(inputs), 64))
-    values = band_pictures(limit(inputs, 96))
+    magnitudes = band_pictures(np.minimum(abs(inputs), 64), channels.colours)
+    values = band_pictures(limit(inputs, 96), channels.colours)
     active = trunk(model, step, blocks, inputs)
     a, b = np.split(rescale(model, "reference_head", convolve(model, "reference_head", active), (step,)), 2, axis=2)
     for part in (context, local_network):
         bands = [part(model, step, band, magnitudes, values)[:2] for band in range(len(values))]
         a_bands, b_bands = zip(*bands, strict=True)
         a, b = a + gather_bands(a_bands), b + gather_bands(b_bands)
-    a = a + np.sign(inputs) * model["integer/sign"][step, kinds]
-    b = b + (inputs == 0) * model["integer/zero_cell"][step, kinds]
+    a = a + np.sign(inputs) * model["integer/sign"][step, channels.kind]
+    b = b + (inputs == 0) * model["integer/zero_cell"][step, channels.kind]
     return limit(a, 1024), limit(b, 448)
 
 
@@ -456,10 +460,10 @@ class Decoder:
         self.model = model
         self.config = json.loads(model["config"].tobytes())
         self.prior_std = model["prior_std"].astype(np.float64)
-        block = self.config["block"]
-        self.channels = list_channels(block)
+        block, side = self.config["block"], self.config["block"] * self.config.get("factor", 1)
+        self.channels = list_channels(block, self.config["network"].get("colours", 3))
         self.steps = list_steps(self.config, self.prior_std, self.channels.side)
-        self.shape = (-(-header.height // block), -(-header.width // block), 3 * block**2)
+        self.shape = (-(-header.height // side), -(-header.width // side), len(self.channels.kind))
         self.unseen = len(self.config["phases"])
         count = int(np.prod(self.shape))
         self.channel = np.arange(count) % self.shape[2]
@@ -486,7 +490,7 @@ class Decoder:
     def make_references(self, number: int, members: np.ndarray) -> None:
         """Section 7: the references of the members of a splitting step."""
         blocks, inputs = self.config["network"]["blocks"], self.inputs.reshape(self.shape)
-        a, b = (array.ravel()[members] for array in network(self.model, number, blocks, self.channels.kind, inputs))
+        a, b = (array.ravel()[members] for array in network(self.model, number, blocks, self.channels, inputs))
         rows = self.zero_levels[members], self.channel[members]
         midpoints = self.midpoints[members]
         centres = np.where(midpoints != 0, midpoints >> 1, -self.shifts[members])

@@ -62,6 +62,8 @@ FAMILIES: dict[str, Family] = {
         reconstructions=("denoise", "sample", "refine", "restore"),
         flow="uqdm.conditional.model:flow_of",
     ),
+    "nested latents": Family(reader="uqdm.nested.model:NestedModel.from_arrays", reconstructions=("denoise", "sample")),
+    "autoencoder": Family(reader="uqdm.nested.latent_model:of_autoencoder"),
     "uniform": Family(
         reader="uqdm.diffusion.model:DiffusionModel.from_arrays",
         residual="uqdm.lossless.direct:DirectResidual",

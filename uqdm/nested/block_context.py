@@ -1,8 +1,8 @@
 """The neighbourhoods of `uqdm.nested.context` block by block, for integers: the same sums, arranged for processors.
 
-A band of some blocks is an array (blocks, s, s k), k = 3 orientations x 3 colours (or 3 colours) of one position after
-the other: whatever is done for all of them is done for long rows. A tile (blocks, s + 2 m, (s + 2 m) k) has m positions
-more on every side (uqdm.exact.grids.Sweep.tile).
+A band of some blocks is an array (blocks, s, s k), k = 3 orientations x 3 colours (or 3 colours, or the channels of a
+latent) of one position after the other: whatever is done for all of them is done for long rows. A tile (blocks,
+s + 2 m, (s + 2 m) k) has m positions more on every side (uqdm.exact.grids.Sweep.tile).
 
 What the other orientations and the other colours hold lies a few numbers before or after in the same row. So the sums
 of `uqdm.nested.context.sums_of_magnitudes` become terms, each times a row of weights that is zero where it holds
@@ -24,10 +24,15 @@ _ORIENTATIONS = (3, 9)
 
 
 def _shifts(entries: tuple[int, int], k: int) -> dict[int, np.ndarray]:
-    """How far away the other entries of a position can be, and for which of its k numbers one is there."""
+    """How far away the other entries of a position can be, and for which of its k numbers one is there.
+
+    Positions that are not of 3 or 9 numbers, those of latents, have no others.
+    """
     step, stop = entries
+    if k not in (stop, 9):
+        return {}
     entry = np.arange(k) % stop // step
-    return {step * by: (entry + by >= 0) & (entry + by < 3) for by in (-2, -1, 1, 2) if k >= stop}
+    return {step * by: (entry + by >= 0) & (entry + by < 3) for by in (-2, -1, 1, 2)}
 
 
 def rows_of_sums(weights: np.ndarray, side: int) -> np.ndarray:

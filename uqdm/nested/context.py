@@ -1,7 +1,8 @@
 """Neighbourhoods of coefficients in their bands: what wavelet coders look at around the one they code.
 
 All functions are sums, minima and shifts, so that they mean the same for floating-point numbers and for integers.
-Bands are pictures (n, H, W, orientations, 3 colours), coarsest first; the low-pass band has one orientation.
+Bands are pictures (n, H, W, orientations, 3 colours), coarsest first; the low-pass band has one orientation. A latent
+is a low-pass band of as many colours as it has channels.
 """
 
 import jax.numpy as jnp
@@ -13,7 +14,6 @@ __all__ = [
     "SUMS",
     "VALUES",
     "bands_of",
-    "channel_range",
     "local_features",
     "pack_bands",
     "signed_neighbours",
@@ -28,13 +28,10 @@ VALUES = 3
 
 def bands_of(blocks: Array, block: int) -> list[Array]:
     """Blocks (n, h, w, C) as bands."""
+    if block == 1:
+        return [blocks[..., None, :]]
     low, *details = unpack(blocks, block)
     return [low[..., None, :], *details]
-
-
-def channel_range(chosen: range) -> tuple[int, int]:
-    """First channel of neighbouring bands, and one after the last (uqdm.transforms.wavelet)."""
-    return 3 * 4 ** max(chosen.start - 1, 0) * (chosen.start > 0), 3 * 4 ** (chosen.stop - 1)
 
 
 def pack_bands(bands: list[Array], chosen: range) -> Array:
@@ -93,8 +90,8 @@ def _shrink(x: Array) -> Array:
 
 
 def _others(x: Array, axis: int) -> Array:
-    """Sum over the other entries along an axis of length 3 or 1."""
-    if x.shape[axis] == 1:
+    """Sum over the other entries along an axis of length 3; channels of a latent have none that are special to them."""
+    if x.shape[axis] != 3:
         return jnp.zeros_like(x)
     first, second, third = (jnp.take(x, i, axis) for i in range(3))
     return jnp.stack([second + third, first + third, first + second], axis)

@@ -19,7 +19,6 @@ from uqdm.exact.convolution import proven_convolution
 from uqdm.exact.grids import CAPACITIES, FARTHEST, Capacity, Cells, Piece, cells_of, laid_out, pieces, taken_back
 from uqdm.exact.programs import Program, prepare, ready
 from uqdm.nested import integer_network as integer
-from uqdm.nested.context import channel_range
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.network_integers import IntegerArrays
 from uqdm.nested.schedule import phase_classes
@@ -129,7 +128,7 @@ class Evaluation:
         return 2 * self._config.blocks + 2
 
     def _outputs(self, kind: str, count: int, units: np.ndarray, step: int, bands: range) -> tuple[np.ndarray, ...]:
-        first, last = channel_range(bands)
+        first, last = self._config.channel_range(bands)
         whole = tuple(np.empty((*units.shape[:3], last - first), np.int16) for _ in range(count))
         placed = self._placed_of(*units.shape[:3])
         for own, hidden in zip(placed, self._hidden(units, step, placed), strict=True):
@@ -142,7 +141,7 @@ class Evaluation:
                 piece.columns.stop - piece.columns.start,
             )
             for band, results in zip(bands, given, strict=True):
-                start, stop = channel_range(range(band, band + 1))
+                start, stop = self._config.channel_range(range(band, band + 1))
                 for array, result in zip(whole, results, strict=True):
                     back = taken_back(result, piece.capacity, *shape)
                     array[piece.target][..., start - first : stop - first] = back[

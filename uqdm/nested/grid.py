@@ -12,7 +12,6 @@ import numpy as np
 from channel_sim.randomness import SharedRandomness
 from uqdm.nested.process import TICKS
 from uqdm.nested.schedule import Schedule, phase_classes
-from uqdm.transforms.wavelet import grid_shape
 
 __all__ = ["Grid", "Members", "grid_of"]
 
@@ -29,16 +28,17 @@ class Members(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def grid_of(schedule: Schedule, height: int, width: int) -> "Grid":
-    return Grid(schedule, height, width)
+def grid_of(schedule: Schedule, rows: int, columns: int) -> "Grid":
+    """The geometry of so many rows and columns of blocks."""
+    return Grid(schedule, rows, columns)
 
 
 class Grid:
     """Geometry of one size of picture: which coefficients a step may be about."""
 
-    def __init__(self, schedule: Schedule, height: int, width: int):
+    def __init__(self, schedule: Schedule, rows: int, columns: int):
         self.schedule = schedule
-        self.shape = (*grid_shape(height, width, schedule.block), schedule.channels)
+        self.shape = (rows, columns, schedule.channels)
         self._classes = phase_classes(*self.shape[:2]).reshape(-1)
         self._every = np.arange(len(self._classes), dtype=np.int32)
         self._order = np.argsort(-np.asarray(schedule.prior_std), kind="stable").astype(np.int32)

@@ -26,7 +26,6 @@ from uqdm.nested.block_context import (
     sums_of_children,
     value_terms,
 )
-from uqdm.nested.context import channel_range
 from uqdm.nested.network_config import MAGNITUDE_LIMIT, TRUNK_MAGNITUDE_LIMIT, VALUE_LIMIT, NetworkConfig
 from uqdm.nested.network_integers import (
     ESTIMATE_LIMIT,
@@ -82,8 +81,8 @@ def trunk_weights_of(config: NetworkConfig, arrays: IntegerArrays, convolution: 
 
 def band_weights_of(config: NetworkConfig, arrays: IntegerArrays, convolution: str, band: int, kind: str) -> Weights:
     """What `references` or `estimates` (the kind) takes for a band: kernels, and tables of all steps."""
-    first, last = channel_range(range(band, band + 1))
-    kinds = slice(0, 3) if band == 0 else slice(9 * band - 6, 9 * band + 3)
+    first, last = config.channel_range(range(band, band + 1))
+    kinds = config.kind_range(band)
     side, dtype = _side(band), CONVOLUTIONS[convolution].dtype
     context = {name: arrays[f"context/{name}"][..., kinds].astype(np.int32) for name in ("weights", "values")}
     rows = {name: np.tile(arrays[f"context/{name}"][..., kinds].astype(np.int32), side) for name in ("bias", "gain")}
@@ -201,9 +200,9 @@ def _flat(x: Array) -> Array:
     return x.reshape(x.shape[0], -1)
 
 
-def _units_of(units: Array, band: int) -> Array:
+def _units_of(config: NetworkConfig, units: Array, band: int) -> Array:
     """What blocks hold of a band, int8 (places, s, s k)."""
-    first, last = channel_range(range(band, band + 1))
+    first, last = config.channel_range(range(band, band + 1))
     return units[:, first:last].reshape(len(units), _side(band), -1)
 
 
@@ -240,8 +239,8 @@ def _neighbourhood(
     config: NetworkConfig, band: int, convolution: str, weights: Weights, step: Array, units: Array, sweep: Sweep
 ) -> Callable[[Array], _Said]:
     """A function of chunks."""
-    own, parent = _units_of(units, band), _units_of(units, band - 1) if band else None
-    children = _units_of(units, band + 1) if band + 1 < config.bands else None
+    own, parent = _units_of(config, units, band), _units_of(config, units, band - 1) if band else None
+    children = _units_of(config, units, band + 1) if band + 1 < config.bands else None
     local: Callable[[Array], tuple[Array, ...] | None] = lambda _: None  # noqa: E731
     if parent is not None and band in config.local_bands:
         local = _local(convolution, weights["local"], step, own, parent, children, sweep)
@@ -325,7 +324,7 @@ def references(
     """
     way, sweep = CONVOLUTIONS[convolution], Sweep(capacity, cells)
     said = _neighbourhood(config, band, convolution, weights, step, units, sweep)
-    own = _units_of(units, band)
+    own = _units_of(config, units, band)
     sign, zero_cell = (weights["rows"][name][step][None, None] for name in ("sign", "zero_cell"))
 
     def head(name: str, start: Array) -> Array:
@@ -361,7 +360,7 @@ def estimates(
     """The third output d after a step (uqdm.nested.process, Eq. 6); arguments are those of `references`."""
     way, sweep = CONVOLUTIONS[convolution], Sweep(capacity, cells)
     said = _neighbourhood(config, band, convolution, weights, step, units, sweep)
-    own = _units_of(units, band)
+    own = _units_of(config, units, band)
     by_sign, by_logarithm = (
         weights["rows"][name][step][None, None] for name in ("estimate_sign", "estimate_logarithm")
     )

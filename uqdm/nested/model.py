@@ -12,6 +12,11 @@ The file (uqdm.archive) has
                    float32, but kernels as int8; those that integer/... holds already are not repeated
     preview/trust  float32 (steps + 1,), not in all files: weights of fresh estimates (uqdm.nested.preview_weights)
 
+and of latents (uqdm.nested.source), whose config has process = "nested latents", factor, autoencoder (its identity),
+
+    latent/matrix, latent/mean      float32 (C, C), (C,): A and m
+    autoencoder/...                 the autoencoder (uqdm.transforms.autoencoder); without it, it is a *coder*
+
 and the model id is the identity of them all but the last. What a stream means is decided by config, prior_std, table/,
 level/ and integer/ alone; the rest shapes previews.
 """
@@ -31,15 +36,14 @@ from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
 from uqdm.exact.programs import Program
 from uqdm.nested import network_config as networks
 from uqdm.nested import network_integers as integer
-from uqdm.nested.context import channel_range
 from uqdm.nested.evaluation import Evaluation
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.preview import mean_estimate
 from uqdm.nested.process import TICKS, LevelTables
 from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.nested.source import Latent, Source, Wavelet
 from uqdm.nested.state import NestedCode, NestedState
-from uqdm.transforms.integer_wavelet import pixels_of
-from uqdm.transforms.wavelet import grid_shape
+from uqdm.transforms.autoencoder import Autoencoder
 
 __all__ = ["NestedModel"]
 
@@ -104,7 +108,23 @@ class NestedModel(archive.Contents):
             phases=tuple((coarse, fine) for coarse, fine in self.config["phases"]),
             prior_std=tuple(self.arrays["prior_std"].tolist()),
             threshold=self.config["threshold"],
+            colours=self.network.colours,
         )
+
+    @cached_property
+    def source(self) -> Source:
+        """Which numbers a picture is sent as.
+
+        Raises:
+          ValueError: it is the latent of an autoencoder that the file has not.
+        """
+        width = self.schedule.finest_width
+        if self.family == "nested":
+            return Wavelet(self.schedule.block, width)
+        if not archive.under("autoencoder/", self.arrays):
+            raise ValueError(f"{self.name} lacks the autoencoder of its latents: uqdm import-autoencoder joins them")
+        latents = Autoencoder.within(self.arrays).latents
+        return Latent(latents, self.arrays["latent/matrix"], self.arrays["latent/mean"], width)
 
     @cached_property
     def network(self) -> NetworkConfig:
@@ -152,7 +172,7 @@ class NestedModel(archive.Contents):
     @property
     def block(self) -> int:
         """Side of the blocks in pixels."""
-        return self.schedule.block
+        return self.source.block_pixels
 
     @property
     def steps(self) -> int:
@@ -204,23 +224,23 @@ class NestedModel(archive.Contents):
         chosen = []
         for step in self.schedule.steps:
             members = np.any(step.members, axis=0)
-            taking_part = [band.start for band in one_by_one if members[slice(*channel_range(band))].any()]
+            taking_part = [band.start for band in one_by_one if members[slice(*self.network.channel_range(band))].any()]
             chosen.append(range(taking_part[0], taking_part[-1] + 1))
         return chosen
 
     @property
     def family(self) -> str:
-        """The nested process's."""
-        return "nested"
+        """That of pictures, or of latents."""
+        return self.config.get("process", "nested")
 
     @cached_property
     def code(self) -> NestedCode:
         """What decides what symbols mean."""
-        return NestedCode(self.schedule, self.levels, self.tables)
+        return NestedCode(self.schedule, self.levels, self.tables, self.source)
 
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
-        self._evaluation.prepare(*grid_shape(height, width, self.block), estimates=picture is None)
+        self._evaluation.prepare(*self.source.grid(height, width), estimates=picture is None)
         return NestedState(self.code, height, width, seed, picture)
 
     def programs(self) -> list[Program]:
@@ -254,7 +274,7 @@ class NestedModel(archive.Contents):
         """
         bands = self._bands[step]
         a, b = self._evaluation.references(units, step, bands)
-        return a, b, channel_range(bands)[0]
+        return a, b, self.network.channel_range(bands)[0]
 
     def log_scales(self, state: NestedState, step: int) -> Float32[np.ndarray, "h w C"]:
         """What the network says of the uncertainty of all coefficients of a state, whether the step sends them or not.
@@ -293,4 +313,4 @@ class NestedModel(archive.Contents):
 
     def pixels(self, coefficients: Int32[np.ndarray, "h w C"]) -> UInt8[np.ndarray, "H W 3"]:
         """The picture of coefficients in ticks, still extended to whole blocks."""
-        return pixels_of(2 * coefficients, self.block, self.schedule.finest_width)
+        return self.source.pixels(coefficients)

@@ -32,6 +32,7 @@ modules stay behind pure functions, so that changing the framework would touch n
 
 import functools
 import operator
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -88,11 +89,11 @@ def _log2_by_lines(x: Array) -> Array:
     return exponent + x * jnp.exp2(-exponent) - 1
 
 
-def _band_weights(table: Array, band: int) -> Array:
-    """The weights (..., orientations, 3) of one band in a table (..., kinds)."""
+def _band_weights(table: Array, band: int, kinds: slice) -> Array:
+    """The weights (..., orientations, 3) of one band, which has some of the kinds, in a table (..., kinds)."""
     if band == 0:
-        return table[..., None, :3]
-    return table[..., 9 * band - 6 : 9 * band + 3].reshape(*table.shape[:-1], 3, 3)
+        return table[..., None, kinds]
+    return table[..., kinds].reshape(*table.shape[:-1], 3, 3)
 
 
 def _weighted_sum(terms: tuple[Array, ...], weights: Array) -> Array:
@@ -126,12 +127,13 @@ class _Network(nn.Module):
         # One ceiling per activation: two in every residual block and one before the heads; two in each local network.
         ceilings, octaves = nn.initializers.constant(6.0), len(config.local_bands)
         self.ceilings = self.param("ceilings", ceilings, (2 * config.blocks + 1,), jnp.float32)
-        self.local_ceilings = self.param("local_ceilings", ceilings, (octaves, 2), jnp.float32)
+        if octaves:  # a latent has none
+            self.local_ceilings = self.param("local_ceilings", ceilings, (octaves, 2), jnp.float32)
+            self.local_biases = self.param("local_biases", zeros, (octaves, 2, rows, config.local_width), jnp.float32)
+            self.local_gains = self.param("local_gains", ones, (octaves, rows, 2 * 9), jnp.float32)
         self.local_first = [conv(config.local_width, 3, he) for _ in range(octaves)]
         self.local_second = [conv(config.local_width, 3, he) for _ in range(octaves)]
         self.local_head = [conv(2 * 9, 1, small) for _ in range(octaves)]
-        self.local_biases = self.param("local_biases", zeros, (octaves, 2, rows, config.local_width), jnp.float32)
-        self.local_gains = self.param("local_gains", ones, (octaves, rows, 2 * 9), jnp.float32)
         self.reference_head = conv(2 * channels, 1, small)
         self.reference_gain = table("reference_gain", ones, 2, kinds)
         self.reference_bias = table("reference_bias", zeros, 2, kinds)
@@ -181,15 +183,12 @@ class _Network(nn.Module):
         weights, bias = self.context_weights * np.array(SUMS, np.float32)[None, None, :, None], self.context_bias
         scales, locations, logarithms = [], [], []
         for band, (f, v) in enumerate(zip(sums, values, strict=True)):
-            total = [
-                _weighted_sum(f, _band_weights(weights[step, i], band))
-                + _band_weights(bias[step, i], band)[:, None, None]
-                for i in range(2)
-            ]
+            own = partial(_band_weights, band=band, kinds=self.config.kind_range(band))
+            total = [_weighted_sum(f, own(weights[step, i])) + own(bias[step, i])[:, None, None] for i in range(2)]
             logs = [_log2_by_lines(jnp.maximum(s, 0.0) + LEAST_SUM) for s in total]
-            gains = [_band_weights(self.context_gain[step, i], band)[:, None, None] for i in range(2)]
+            gains = [own(self.context_gain[step, i])[:, None, None] for i in range(2)]
             scales.append(gains[0] * logs[0] + gains[1] * logs[1])
-            locations.append(_weighted_sum(v, _band_weights(0.5 * self.context_values[step], band)))
+            locations.append(_weighted_sum(v, own(0.5 * self.context_values[step])))
             if band in self.config.local_bands:
                 children = magnitudes[band + 1] if band + 1 < self.config.bands else None
                 features = local_features(clipped[band], magnitudes[band], magnitudes[band - 1], children)

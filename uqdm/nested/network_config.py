@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from uqdm.transforms.wavelet import layout
+from uqdm.nested.layout import layout_of
 
 __all__ = [
     "INPUT_LIMIT",
@@ -36,11 +36,12 @@ class NetworkConfig:
     """Shape of the network.
 
     Attributes:
-      block: side of a block; it has 3 block^2 coefficients (uqdm.transforms.wavelet).
+      block: side of a block; it has colours x block^2 coefficients (uqdm.nested.layout).
       steps: number of steps of the schedule; tables hold one row more, for the state after the last.
       width: channels of the residual stream.
       blocks: number of residual blocks.
       local_width: channels of the local networks.
+      colours: numbers per position.
     """
 
     block: int
@@ -48,10 +49,11 @@ class NetworkConfig:
     width: int = 256
     blocks: int = 3
     local_width: int = 32
+    colours: int = 3
 
     @property
     def channels(self) -> int:
-        return 3 * self.block**2
+        return self.colours * self.block**2
 
     @property
     def bands(self) -> int:
@@ -66,17 +68,26 @@ class NetworkConfig:
     @property
     def kind(self) -> np.ndarray:
         """Kind of every channel, int32 (C,)."""
-        channels = layout(self.block)
+        channels = layout_of(self.block, self.colours)
         return 3 * channels.band + channels.colour
+
+    def channel_range(self, chosen: range) -> tuple[int, int]:
+        """First channel of neighbouring bands, and one after the last."""
+        first, last = (4 ** max(end - 1, 0) * (end > 0) for end in (chosen.start, chosen.stop))
+        return self.colours * first, self.colours * last
+
+    def kind_range(self, band: int) -> slice:
+        """Kinds of the channels of a band."""
+        return slice(0, self.colours) if band == 0 else slice(9 * band - 6, 9 * band + 3)
 
     @property
     def kinds(self) -> int:
-        return 9 * self.bands - 6
+        return self.colours * (3 * self.bands - 2)
 
 
 def to_config(config: NetworkConfig) -> dict:
-    """Plain numbers, for a file."""
-    return asdict(config)
+    """Plain numbers, for a file; three colours are not mentioned."""
+    return {name: value for name, value in asdict(config).items() if (name, value) != ("colours", 3)}
 
 
 def from_config(values: dict) -> NetworkConfig:

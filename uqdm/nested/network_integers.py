@@ -92,7 +92,7 @@ def from_parameters(config: NetworkConfig, parameters: Parameters) -> dict[str, 
     gain, bias = (p[f"reference_{name}"][..., kind].reshape(-1, 2 * config.channels) for name in ("gain", "bias"))
     put("reference_head", rescaling(step * gain * (ceiling[-1] / ACTIVATION_LIMIT * unit), largest, bias * unit))
 
-    for i, local in enumerate(p["local_ceilings"]):
+    for i, local in enumerate(p.get("local_ceilings", ())):
         step, largest = kernel(f"local_first_{i}", p[f"local_first_{i}"]["kernel"], VALUE_LIMIT)
         biases = p["local_biases"][i] * ACTIVATION_LIMIT
         put(

@@ -19,7 +19,6 @@ from jaxtyping import Float, UInt8
 from channel_sim.entropy import Writer
 from uqdm.nested.model import NestedModel
 from uqdm.nested.preview import earlier_estimate, fresh_estimate
-from uqdm.transforms.integer_wavelet import PIXEL_UNITS, synthesis
 
 __all__ = ["fit_preview_weights"]
 
@@ -45,22 +44,17 @@ def fit_preview_weights(model: NestedModel, pictures: Iterable[UInt8[np.ndarray,
     return np.concatenate([[1.0], _WEIGHTS[mean_log.argmin(1)]]).astype(np.float32)
 
 
-def _pixels(model: NestedModel, coefficients: np.ndarray) -> np.ndarray:
-    """A picture that is not rounded, float64 (H, W, 3)."""
-    return synthesis(2 * coefficients, model.block, model.schedule.finest_width) / PIXEL_UNITS
-
-
 def _squared_errors(model: NestedModel, picture: np.ndarray, seed: int) -> Sequence[np.ndarray]:
     """Mean squared error after every step, with every weight: (steps, weights)."""
     height, width = picture.shape[:2]
-    state = model.new_state(height, width, seed, picture)
-    errors = []
+    state, source = model.new_state(height, width, seed, picture), model.source
+    wanted, errors = source.comparable(picture), []
     for step in range(model.steps):
         model.expect([state], step)
         state.send(Writer(), step)
         both = earlier_estimate(model, state, step + 1), fresh_estimate(model, state, step + 1)
-        earlier, fresh = (_pixels(model, one)[:height, :width] for one in both)
-        error, change = picture - earlier, fresh - earlier
+        earlier, fresh = (source.compared(one) for one in both)
+        error, change = wanted - earlier, fresh - earlier
         # Squares of (error - w change), as a polynomial.
         of_error, mixed, of_change = (np.mean(a * b) for a, b in ((error, error), (error, change), (change, change)))
         errors.append(of_error - 2 * _WEIGHTS * mixed + _WEIGHTS**2 * of_change)

@@ -51,13 +51,12 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Int, Int32, UInt8
+from jaxtyping import Array, Int, Int32
 
 from uqdm.nested.network_config import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.schedule import UNSEEN, Schedule
-from uqdm.transforms.wavelet import analysis, pad_to_blocks
 
-__all__ = ["LOGISTIC_SCALE", "TICKS", "LevelTables", "Prior", "prior_of_levels", "ticks_of"]
+__all__ = ["LOGISTIC_SCALE", "TICKS", "LevelTables", "Prior", "prior_of_levels"]
 
 TICKS = 256
 """Ticks per finest width."""
@@ -67,13 +66,6 @@ _FAR = 2**30
 
 LOGISTIC_SCALE = 0.55
 """Scale of a logistic density of standard deviation 1."""
-
-
-def ticks_of(picture: UInt8[np.ndarray, "H W 3"], schedule: Schedule) -> Int[np.ndarray, "h w C"]:
-    """The source X of a picture: its coefficients in ticks, int32; a picture is extended to whole blocks."""
-    pixels = pad_to_blocks(picture, schedule.block).astype(np.float32)
-    coefficients = analysis(pixels[None], schedule.block)[0]
-    return np.rint(coefficients * np.float32(TICKS / schedule.finest_width)).astype(np.int32)
 
 
 class Prior(NamedTuple):

@@ -17,6 +17,8 @@ the earlier ones already known: first the coarse bands, then those of the two fi
 
 one after the other (4 phases), as the two colours of a checkerboard {0, 1}, {2, 3} (2 phases), or all at once. In
 bands with one position per block the class is the block's; in the others it is the channel's, the same in all blocks.
+Channels of a latent (uqdm.nested.source), sorted by falling deviation, are sent likewise: the first quarter in place of
+the coarse bands, the rest in place of the fine ones.
 
 Refining a cell of width 2 w halves its error at a slope of w^2 / 4 per bit, at most; telling whether a coefficient
 leaves the zero cell buys between 0.27 w^2 (one in 30 leaves) and 0.7 w^2 (one in two). So the steps of a level first
@@ -33,7 +35,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uqdm.transforms.wavelet import layout
+from uqdm.nested.layout import layout_of
 
 __all__ = ["UNSEEN", "Levels", "Schedule", "Step", "phase_classes"]
 
@@ -77,12 +79,13 @@ class Schedule:
     """Widths, order and priors.
 
     Attributes:
-      block: side of the blocks in pixels (uqdm.transforms.wavelet).
+      block: side of the blocks in pixels (uqdm.transforms.wavelet); 1 for latents.
       finest_width: Delta of Eq. 1, in units of pixel values (0 to 255).
       phases: of every level, coarsest first: the number of phases (1, 2 or 4) of the coarse bands and of the bands of
         the two finest octaves; 0 for the latter sends all bands together, (0, 0) leaves a level out.
       prior_std: standard deviation of every channel, (C,), in units of pixel values.
       threshold: a channel takes part in level j > 0 if prior_std > threshold * w_j.
+      colours: numbers per position: 3 of pictures, the channels of a latent.
     """
 
     block: int
@@ -90,6 +93,7 @@ class Schedule:
     phases: tuple[tuple[int, int], ...]
     prior_std: tuple[float, ...]
     threshold: float = 0.3
+    colours: int = 3
 
     def __post_init__(self):
         if not all(coarse in _PHASES and fine in _PHASES for coarse, fine in self.phases):
@@ -98,8 +102,9 @@ class Schedule:
             raise ValueError("the last level must be sent: its first number of phases is 0")
         if not self.finest_width > 0:
             raise ValueError(f"finest_width must be positive, got {self.finest_width}")
-        if len(self.prior_std) != 3 * self.block**2:
-            raise ValueError(f"prior_std must have {3 * self.block**2} entries, got {len(self.prior_std)}")
+        if len(self.prior_std) != self.colours * self.block**2:
+            entries = self.colours * self.block**2
+            raise ValueError(f"prior_std must have {entries} entries, got {len(self.prior_std)}")
 
     @property
     def channels(self) -> int:
@@ -108,10 +113,10 @@ class Schedule:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """All steps in the order of transmission."""
-        std, channels = np.asarray(self.prior_std), layout(self.block)
+        std, channels = np.asarray(self.prior_std), layout_of(self.block, self.colours)
         of_channel = _class(channels.row, channels.column)
         class_of = np.where(channels.side == 1, np.arange(4)[:, None], of_channel)
-        fine = channels.side >= self.block // 4
+        fine = channels.side >= self.block // 4 if self.block > 1 else channels.colour >= self.colours // 4
         steps, seen = [], np.zeros(channels.side.shape, bool)
         for level, (coarse_phases, fine_phases) in zip(reversed(range(len(self.phases))), self.phases, strict=True):
             taking_part = (std > self.threshold * self.width(level)) | (level == 0)

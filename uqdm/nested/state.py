@@ -15,9 +15,10 @@ from channel_sim.entropy import Reader, Sampler, Writer
 from channel_sim.refinement import OPEN, Interval, TableReference, receive_refinement, refinement_bits, send_refinement
 from channel_sim.split_tables import SplitTables
 from uqdm.nested.grid import grid_of
-from uqdm.nested.process import LevelTables, ticks_of
+from uqdm.nested.process import LevelTables
 from uqdm.nested.quantization import PRICE_OF_HALVING, PRICE_OF_SPLITTING, stay_if_worth
 from uqdm.nested.schedule import UNSEEN, Schedule
+from uqdm.nested.source import Source
 
 __all__ = ["Estimates", "NestedCode", "NestedState", "Part", "cells_of"]
 
@@ -33,6 +34,8 @@ class NestedCode(NamedTuple):
     """The integers of every level."""
     tables: SplitTables
     """Integer probabilities of the reference distributions."""
+    source: Source
+    """Which numbers a picture is sent as."""
 
 
 class Part(NamedTuple):
@@ -104,7 +107,11 @@ class NestedState:
     """
 
     def __init__(self, code: NestedCode, height: int, width: int, seed: int, picture: np.ndarray | None = None):
-        self.code, self.grid, self.size = code, grid_of(code.schedule, height, width), (height, width)
+        self.code, self.grid, self.size = (
+            code,
+            grid_of(code.schedule, *code.source.grid(height, width)),
+            (height, width),
+        )
         count = int(np.prod(self.grid.shape))
         self.shift = self.grid.shift(seed)
         self.midpoint = np.zeros(count, np.int32)
@@ -123,7 +130,7 @@ class NestedState:
 
     def _shifted_ticks(self, picture: np.ndarray) -> np.ndarray:
         """Y = X - o of a picture, flat."""
-        return ticks_of(picture, self.code.schedule).reshape(-1) - self.shift
+        return self.code.source.ticks(picture).reshape(-1) - self.shift
 
     def take_references(self, step: int, a: np.ndarray, b: np.ndarray, first: int) -> None:
         """Takes the network's outputs before a step (`NestedModel.reference`, of this picture) as references."""

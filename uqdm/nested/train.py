@@ -8,7 +8,8 @@ an estimate of the whole stream's length plus a term that makes previews good at
 the step that follows and what its references will cost in the level's halving step; states before a halving step, and
 the last one, only have a distortion and are drawn half as often as the others. Since a level twice as fine costs about
 twice the bits, w_t = (w_j / w_max)^rate_balance keeps fine levels from drowning coarse ones (rate_balance = 0: bits
-count alike; 1: relative savings count alike).
+count alike; 1: relative savings count alike). Of latents (blocks of one position) batches are coefficients already, and
+mse_t is what their errors stand for in pixels (uqdm.nested.source).
 
 Training starts in floating point and ends with kernels and activations rounded as in integer evaluation
 (uqdm.nested.network), so that the model that is exported is the one that was trained.
@@ -30,7 +31,7 @@ import optax
 
 from uqdm.exact.fixed_point import round_kernels
 from uqdm.nested import network as networks
-from uqdm.nested.loss import NestedLoss
+from uqdm.nested.loss import NestedLoss, StepTerms
 from uqdm.nested.model import NestedModel
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.schedule import Schedule
@@ -49,7 +50,11 @@ class Recipe:
     """Everything that decides the result of a training."""
 
     block: int = 16
-    """Side of the blocks in pixels: 2^octaves of the wavelet transform."""
+    """Side of the blocks in pixels: 2^octaves of the wavelet transform; 1 for latents."""
+    colours: int = 3
+    """Numbers per position: 3 of pictures, the channels of a latent."""
+    factor: int = 1
+    """Pixels per position along a side: more than one for latents."""
     finest_width: float = 3.0
     """Cell width of the last level, in pixel values."""
     phases: tuple[tuple[int, int], ...] = ((2, 0), (2, 2), (2, 2), (2, 2), (2, 2), (2, 0), (2, 0))
@@ -98,6 +103,7 @@ class Recipe:
             phases=self.phases,
             prior_std=prior_std,
             threshold=self.threshold,
+            colours=self.colours,
         )
 
 
@@ -120,6 +126,8 @@ def measure_prior(pictures: Sequence[np.ndarray], recipe: Recipe) -> tuple[float
 class Trainer:
     """The jitted step of one recipe and schedule (uqdm.training.loop.Trainer).
 
+    Batches are crops of pictures, uint8 (n, side, side, 3), or, for latents, coefficients (n, rows, columns, C).
+
     Attributes:
       recipe: what to train.
       schedule: levels, with the prior of the pictures.
@@ -139,7 +147,22 @@ class Trainer:
             width=self.recipe.width,
             blocks=self.recipe.blocks,
             local_width=self.recipe.local_width,
+            colours=self.recipe.colours,
         )
+
+    def coefficients(self, crops: jax.Array) -> jax.Array:
+        """Blocks (n, h, w, C) of crops of a batch."""
+        crops = crops.astype(jnp.float32)
+        return crops if self.recipe.block == 1 else analysis(crops, self.recipe.block)
+
+    @property
+    def block_pixels(self) -> int:
+        """Pixels of a block."""
+        return (self.recipe.block * self.recipe.factor) ** 2
+
+    def pixel_error(self, terms: StepTerms) -> jax.Array:
+        """Mean squared errors of pixels, to which those of coefficients add up."""
+        return terms.squared_error * (self.schedule.channels / (3 * self.block_pixels))
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -186,16 +209,17 @@ class Trainer:
         draws, weights = jnp.asarray(self.draws), jnp.asarray(self.step_weights)
         total, pixels = 0.0, 0
         for crops, crop_key in zip(batch, jax.random.split(key, len(batch)), strict=True):
-            count, side = crops.shape[:2]
+            coefficients = self.coefficients(crops)
+            count, rows, columns, _ = coefficients.shape
+            area = rows * columns * self.block_pixels
             order, start, shifts = jax.random.split(crop_key, 3)
             # Stratified: the crops of a batch share the range of states evenly.
             spread = jax.random.permutation(order, count) * len(draws) // count
             when = draws[(spread + jax.random.randint(start, (), 0, len(draws))) % len(draws)]
-            coefficients = analysis(crops.astype(jnp.float32), self.recipe.block)
             terms = self.terms(parameters, coefficients, when, shifts, quantized=quantized)
-            rate = weights[when] * (terms.rate_bits + terms.halving_bits) / side**2
-            loss = rate + self.recipe.distortion_weight * jnp.log(terms.squared_error + 1.0)
-            total, pixels = total + jnp.sum(loss) * side**2, pixels + count * side**2
+            rate = weights[when] * (terms.rate_bits + terms.halving_bits) / area
+            loss = rate + self.recipe.distortion_weight * jnp.log(self.pixel_error(terms) + 1.0)
+            total, pixels = total + jnp.sum(loss) * area, pixels + count * area
         return total / pixels
 
     def step(self, state: TrainState, batch: tuple[jax.Array, ...], *, quantized: bool):
@@ -211,14 +235,14 @@ class Trainer:
     def update(
         self, state: TrainState, batch: tuple[np.ndarray, ...], step: int
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One optimisation step on crops (n, side, side, 3) of every size."""
+        """One optimisation step on crops of every size."""
         return self._jitted_step(state, batch, quantized=step >= self.recipe.quantize_from)
 
     def validate(self, parameters: Any, pictures: np.ndarray, step: int) -> list[dict[str, int | float]]:
         """Ideal rate and PSNR (mean over pictures of one size) at every truncation point."""
         parameters, quantized = jax.device_put(parameters), step >= self.recipe.quantize_from
-        coefficients = analysis(jnp.asarray(pad_to_blocks(pictures, self.recipe.block), jnp.float32), self.recipe.block)
-        pixels = pictures.shape[1] * pictures.shape[2]
+        coefficients = self.coefficients(jnp.asarray(pad_to_blocks(pictures, self.recipe.block)))
+        pixels = pictures.shape[1] * pictures.shape[2] * self.recipe.factor**2
         evaluate, rows, bpp, waiting = jax.jit(partial(self.terms, quantized=quantized)), [], 0.0, 0.0
         halving = [step.halving for step in self.schedule.steps] + [False]
         for sent in range(self.network.steps + 1):
@@ -226,7 +250,7 @@ class Trainer:
             for one in coefficients:
                 terms = evaluate(parameters, one[None], jnp.full((1,), sent), jax.random.key(sent))
                 # Orthonormality gives the error in pixels, up to clipping to [0, 255] and the padding.
-                psnr.append(10 * np.log10(255**2 / float(terms.squared_error[0])))
+                psnr.append(10 * np.log10(255**2 / float(self.pixel_error(terms)[0])))
                 rates.append(float(terms.rate_bits[0]) / pixels)
                 later.append(float(terms.halving_bits[0]) / pixels)
             rows.append({"sent": sent, "bpp": round(bpp, 5), "psnr_db": round(float(np.mean(psnr)), 4)})

@@ -1,4 +1,4 @@
-"""Checkpoints of tiny autoencoders (TAESD and its kin), read without PyTorch: uqdm.latent.autoencoder has the nets.
+"""Checkpoints of tiny autoencoders (TAESD and its kin), read without PyTorch: uqdm.transforms.autoencoder has the nets.
 
 An encoder and a decoder are two state dictionaries whose keys begin with indices of a sequence; the numbers of channels
 and the kind of the middle blocks are told by the shapes.
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from uqdm.latent.autoencoder import Autoencoder
 from uqdm.pretrained.checkpoint import read_checkpoint
+from uqdm.transforms.autoencoder import Autoencoder
 
 __all__ = ["read_tiny_autoencoder"]
 
@@ -38,7 +38,7 @@ def _block_shapes(index: int, pooled: bool = False) -> dict[str, tuple[int, ...]
 
 
 def _encoder_shapes(channels: int, pooled: bool) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of uqdm.latent.autoencoder, Eq. 1, as PyTorch has them."""
+    """Names and shapes of uqdm.transforms.autoencoder, Eq. 1, as PyTorch has them."""
     shapes = _conv_shapes(0, 3, 64) | _conv_shapes(14, 64, channels)
     for index in (2, 6, 10):
         shapes |= _conv_shapes(index, 64, 64, bias=False)

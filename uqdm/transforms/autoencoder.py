@@ -37,6 +37,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 
 from uqdm import archive
 from uqdm.exact.programs import run
+from uqdm.transforms.latents import Latents
 from uqdm.transforms.wavelet import pad_to_blocks
 
 __all__ = ["FACTOR", "Autoencoder", "decode_values", "encode_values"]
@@ -193,12 +194,21 @@ class Autoencoder(archive.Contents):
         """Takes the contents of a file.
 
         Raises:
-          ValueError: it is no autoencoder of a known format, or parts of it are missing.
+          ValueError: it is no autoencoder of a known format, or as `within`.
         """
         config = archive.config_of(arrays)
         kind, known = (config.get(name) for name in ("process", "format"))
         if (kind, known) != ("autoencoder", _FORMAT):
             raise ValueError(f"a {kind or 'model'} of format {known} is no autoencoder of format {_FORMAT}")
+        return cls.within(arrays)
+
+    @classmethod
+    def within(cls, arrays: Mapping[str, np.ndarray]) -> "Autoencoder":
+        """Takes the autoencoder that a model's file holds.
+
+        Raises:
+          ValueError: parts of it are missing.
+        """
         autoencoder = cls(arrays=arrays)
         try:
             shapes = [autoencoder.encoder["0"]["kernel"].shape, autoencoder.decoder["19"]["kernel"].shape]
@@ -253,6 +263,25 @@ class Autoencoder(archive.Contents):
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Of the latent of a picture."""
         return -(-height // FACTOR), -(-width // FACTOR), self.channels
+
+    @property
+    def own_arrays(self) -> dict[str, np.ndarray]:
+        """What a model's file takes over."""
+        return {name: array for name, array in self.arrays.items() if name.startswith("autoencoder/")}
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what it computes, in hexadecimal digits, whatever it is called."""
+        return archive.digest(self.own_arrays).hex()
+
+    @property
+    def latents(self) -> Latents:
+        """As a source of pictures of any size."""
+
+        def decode(latent: np.ndarray) -> np.ndarray:
+            return self.decode(latent, latent.shape[0] * FACTOR, latent.shape[1] * FACTOR)
+
+        return Latents(encode=self.encode, decode=decode, channels=self.channels, factor=FACTOR)
 
     def encode(self, picture: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w c"]:
         """The latent of a picture, whose sides are first extended to multiples of 8 by repeating what is last."""
