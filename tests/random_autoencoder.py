@@ -2,9 +2,14 @@
 
 import functools
 
+import jax
 import numpy as np
 
+from uqdm.latent import network as networks
 from uqdm.latent.autoencoder import Autoencoder
+from uqdm.latent.file import LatentFile
+from uqdm.latent.network import LatentNetworkConfig
+from uqdm.latent.prediction import BINS, TICKS, Prediction
 
 _BLOCKS = {"encoder": (1, 3, 4, 5, 7, 8, 9, 11, 12, 13), "decoder": (3, 4, 5, 8, 9, 10, 13, 14, 15, 18)}
 _MIDDLE = {"encoder": (11, 12, 13), "decoder": (3, 4, 5)}
@@ -33,6 +38,7 @@ def random_parameters(side: str, channels: int, pooled: bool) -> dict[str, np.nd
         conv("0", 3, 64, gain=3.0), conv("14", 64, channels)
     else:
         conv("1", channels, 64), conv("19", 64, 3)
+        leaves["19/bias"] = leaves["19/bias"] + 0.5
     return leaves
 
 
@@ -41,3 +47,32 @@ def random_autoencoder(channels: int = 4, pooled: bool = True) -> Autoencoder:
     """Of random weights."""
     halves = (random_parameters(side, channels, pooled) for side in ("encoder", "decoder"))
     return Autoencoder.from_parameters(*halves, name="random")
+
+
+def random_prediction(width: float, channels: int = 16, group: int = 2) -> Prediction:
+    """Integers that no fit has made: small kernels, wide densities."""
+    rng, steps = np.random.default_rng(channels), 2 * channels // group
+    kernel = rng.integers(-(2**9), 2**9, (steps, 9, channels, group))
+    for step in range(steps):
+        first = step // 2 * group
+        kernel[step, :, first + group :] = 0
+        kernel[step, slice(None) if step % 2 == 0 else slice(0, 9, 2), first : first + group] = 0
+    scale = round(8 * np.log2(0.4 / width * TICKS))
+    bounds = np.sort(rng.integers(0, int(20 / width * TICKS), (steps, BINS - 1)), axis=1)
+    scales = scale + np.broadcast_to(np.arange(BINS) * 2 - BINS, (steps, group, BINS))
+    return Prediction(rng.permutation(channels), np.zeros(channels, np.int64), kernel, bounds, scales)
+
+
+@functools.cache
+def random_latent_file(width: float, with_network: bool = True) -> LatentFile:
+    """A model of latents of the random autoencoder."""
+    config = LatentNetworkConfig(channels=16, widths=(8, 8), blocks=(1, 1), condition=8, std=0.5)
+    parameters = networks.init(config, jax.random.key(0))
+    parameters["head"]["kernel"] = 0.3 * np.random.default_rng(0).normal(size=parameters["head"]["kernel"].shape)
+    return LatentFile.from_parts(
+        autoencoder=random_autoencoder(16),
+        width=width,
+        prediction=random_prediction(width),
+        network=(config, parameters) if with_network else None,
+        name="random latent",
+    )
