@@ -1,10 +1,11 @@
-"""Trains a network that takes noise from the latents of an autoencoder, and makes a model of it (uqdm.latent).
+"""Trains a network that takes noise from the latents of an autoencoder, and makes models of it (uqdm.latent).
 
     python experiments/train_latent_flow.py --folder run --autoencoder taef2.npz --pictures photographs/ \\
-        --validate val_photos/ --export latent.npz --width 4
+        --validate val_photos/ --export models/ --rounded 3 2 1.5 --dithered 4 2
 
 Latents of random crops are made once and kept in the folder. A run that was killed goes on when the same command is
-given again, with the same result as if it had not been. `--recipe.NAME` changes a number of the recipe.
+given again, with the same result as if it had not been. `--recipe.NAME` changes a number of the recipe;
+`--run.stop-after 1` exports what the last checkpoint has.
 """
 
 from dataclasses import dataclass, field
@@ -16,9 +17,14 @@ from tqdm import tqdm
 
 from uqdm.errors import PictureError
 from uqdm.latent.autoencoder import Autoencoder
+from uqdm.latent.file import LatentFile
+from uqdm.latent.prediction import fitted
 from uqdm.latent.train import Recipe, fit, latents_of
 from uqdm.training.dataset import load_pictures, open_source
 from uqdm.training.loop import Run
+
+_FITTED = 320
+"""Latents that predictions are fitted to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,12 @@ class Arguments:
     """Folders, picture files, .npz or .npy files to train on."""
     validate: tuple[str, ...] = ()
     """The same, to validate on."""
+    export: Path | None = None
+    """A folder for models, one for every width: rounded_3.npz, dithered_4.npz, ..."""
+    rounded: tuple[float, ...] = (3.0, 2.0, 1.5)
+    """Widths of models that round."""
+    dithered: tuple[float, ...] = ()
+    """Widths of models with dithered quantization."""
     run: tyro.conf.OmitArgPrefixes[Run] = field(default_factory=Run)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -58,7 +70,23 @@ def main(arguments: Arguments) -> None:
     for number, source in enumerate(arguments.validate):
         path = folder / f"validation_{number}.npy"
         validation[Path(source).stem] = latents(path, autoencoder, (source,), recipe.pixels, 24, recipe.seed + 1)
-    fit(recipe, own, validation, folder, run=arguments.run)
+    network = fit(recipe, own, validation, folder, run=arguments.run)
+    if not arguments.export:
+        return
+    arguments.export.mkdir(parents=True, exist_ok=True)
+    for dithered, widths in ((False, arguments.rounded), (True, arguments.dithered)):
+        for width in widths:
+            name = f"{'dithered' if dithered else 'rounded'}_{width:g}"
+            file = LatentFile.from_parts(
+                autoencoder=autoencoder,
+                width=width,
+                dithered=dithered,
+                prediction=fitted(own[:_FITTED], width, dithered=dithered),
+                network=network,
+                name=name,
+            )
+            file.save(arguments.export / f"{name}.npz")
+            print(f"{arguments.export / name}.npz: model {file.id[:4].hex()}")
 
 
 if __name__ == "__main__":

@@ -194,9 +194,9 @@ def through_autoencoder(picture: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def latent_codec(width: float = 1 / 256):
+def latent_codec(width: float = 1 / 256, dithered: bool = True):
     """Dithered latents of a random autoencoder, under random predictions, with a random network."""
-    return random_latent_file(width).model()
+    return random_latent_file(width, dithered).model()
 
 
 @functools.cache

@@ -64,7 +64,7 @@ def random_prediction(width: float, channels: int = 16, group: int = 2) -> Predi
 
 
 @functools.cache
-def random_latent_file(width: float, with_network: bool = True) -> LatentFile:
+def random_latent_file(width: float, dithered: bool = True, with_network: bool = True) -> LatentFile:
     """A model of latents of the random autoencoder."""
     config = LatentNetworkConfig(channels=16, widths=(8, 8), blocks=(1, 1), condition=8, std=0.5)
     parameters = networks.init(config, jax.random.key(0))
@@ -72,6 +72,7 @@ def random_latent_file(width: float, with_network: bool = True) -> LatentFile:
     return LatentFile.from_parts(
         autoencoder=random_autoencoder(16),
         width=width,
+        dithered=dithered,
         prediction=random_prediction(width),
         network=(config, parameters) if with_network else None,
         name="random latent",

@@ -1,4 +1,4 @@
-"""Taking the noise of dithered quantization from a latent, with any diffusion or flow model of such latents.
+"""Taking the noise of quantization from a latent, with any diffusion or flow model of such latents.
 
 Dithered quantization of width w leaves y = x + e, e uniform over w and independent of x: the state of a diffusion
 process whose noise happens to be uniform (Relic et al. 2025). With a scale c that makes x / c of about unit variance,
@@ -17,7 +17,9 @@ to it while the noise becomes narrower, w = w_0 > w_1 > ... > w_n = 0 in equal s
     y_{i+1} = x_hat(y_i, w_i) + w_{i+1} / w_i (y_i - x_hat(y_i, w_i)):                                  (3)
 
 a rectified flow from latents under noise to latents. One evaluation gives the estimate of least squared error, more
-give a latent that is more like latents of pictures. Both are deterministic: the noise is the dither's.
+give a latent that is more like latents of pictures. Both are deterministic: the noise is the dither's. Without dither
+the error of rounding is taken for noise of the same variance (Relic et al. 2024): the same equations, but for it they
+hold only so far.
 """
 
 import math
@@ -82,8 +84,8 @@ def denoised(
     return estimate
 
 
-def _estimate(config: LatentNetworkConfig, parameters: Any, y: Any, s: Any) -> tuple[Any]:
-    return (networks.apply(config, parameters, y, s),)
+def _estimate(config: LatentNetworkConfig, parameters: Any, y: Any, s: Any, rounded: Any) -> tuple[Any]:
+    return (networks.apply(config, parameters, y, s, rounded),)
 
 
 class NetworkPredictor:
@@ -93,8 +95,9 @@ class NetworkPredictor:
       scale: the standard deviation of latents, d of its Eq. 1.
     """
 
-    def __init__(self, config: LatentNetworkConfig, parameters: dict):
+    def __init__(self, config: LatentNetworkConfig, parameters: dict, *, dithered: bool):
         self._config, self._parameters, self.scale = config, parameters, config.std
+        self._rounded = np.full(1, not dithered)
 
     def predict(self, z: np.ndarray, gamma: float) -> np.ndarray:
         """eps_hat = (y - x_hat) / s in the units of the network, y = c z / alpha."""
@@ -102,5 +105,6 @@ class NetworkPredictor:
         s = np.float32(math.exp(gamma / 2) * self.scale)
         y = z * np.float32(self.scale / float(diffusion.alpha(gamma)))
         padded = np.pad(y, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        (estimate,) = run(_estimate, (self._config,), self._parameters, padded[None], np.full(1, s, np.float32))
+        told = (np.full(1, s, np.float32), self._rounded)
+        (estimate,) = run(_estimate, (self._config,), self._parameters, padded[None], *told)
         return (y - jax.device_get(estimate)[0, :height, :width]) / s

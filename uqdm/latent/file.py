@@ -1,6 +1,6 @@
 """Model files of latents: autoencoder, predictor of noise, width and scale in one archive (uqdm.archive).
 
-    config             JSON: process "latent", format, name, width, network (uqdm.latent.network) or null
+    config             JSON: process "latent", format, name, width, dithered, network (uqdm.latent.network) or null
     autoencoder/...    as files of autoencoders have it (uqdm.latent.autoencoder)
     prediction/...     int32: uqdm.latent.prediction.Prediction
     tables/...         uint16: channel_sim.split_tables
@@ -48,6 +48,7 @@ class LatentFile(archive.Contents):
         *,
         autoencoder: Autoencoder,
         width: float,
+        dithered: bool,
         prediction: Prediction,
         tables: SplitTables | None = None,
         network: tuple[LatentNetworkConfig, Any] | None = None,
@@ -57,8 +58,9 @@ class LatentFile(archive.Contents):
 
         Args:
           autoencoder: of pictures.
-          width: of the dithered quantization.
-          prediction: made for this autoencoder and width (uqdm.latent.prediction.fitted).
+          width: of quantization.
+          dithered: whether it is.
+          prediction: made for all of that (uqdm.latent.prediction.fitted).
           tables: logistic ones by default.
           network: that takes noise from latents, and its parameters.
           name: for people.
@@ -68,6 +70,7 @@ class LatentFile(archive.Contents):
             "format": _FORMAT,
             "name": name,
             "width": float(width),
+            "dithered": bool(dithered),
             "network": networks.to_config(network[0]) if network else None,
         }
         arrays = {"config": archive.pack_config(config)}
@@ -102,7 +105,7 @@ class LatentFile(archive.Contents):
         """
         autoencoder, network = self.autoencoder, self.network
         prediction = Prediction.from_arrays(archive.under("prediction/", self.arrays))
-        width = float(self.config["width"])
+        width, dithered = float(self.config["width"]), bool(self.config["dithered"])
         channels = {
             autoencoder.channels,
             len(prediction.order),
@@ -113,9 +116,10 @@ class LatentFile(archive.Contents):
         return LatentModel(
             latents=latents_by(autoencoder),
             width=width,
+            dithered=dithered,
             prediction=prediction,
             tables=SplitTables.from_arrays(**archive.under("tables/", self.arrays)),
-            predictor=NetworkPredictor(*network) if network else None,
+            predictor=NetworkPredictor(*network, dithered=dithered) if network else None,
             id=self.id,
             name=self.name,
         )

@@ -1,10 +1,10 @@
-"""Latents under dithered quantization as a model: the codec of Relic et al. (2024, 2025).
+"""Quantized latents as a model: the codec of Relic et al. (2024: rounded, 2025: dithered).
 
-The sender's autoencoder gives the latent of a picture; its elements are sent under dithered quantization of one width
+The sender's autoencoder gives the latent of a picture; its elements are sent under quantization of one width
 (uqdm.latent.state), in groups of channels, under densities that both sides predict in integers
 (uqdm.latent.prediction). What a prefix leaves open is filled in with what is predicted, and the autoencoder shows the
 latent: as it is ("denoise", the name that families give their usual picture), or after a diffusion or flow model has
-taken the noise of the dither from it ("latent_flow", uqdm.latent.denoising).
+taken the noise of quantization from it ("latent_flow", uqdm.latent.denoising).
 
 Between bytes and samples all is integer arithmetic, so that streams decode on every machine; the networks only make
 latents and show them, in floating point. One width is one rate: another one is another model of the same parts.
@@ -34,7 +34,8 @@ class LatentModel:
 
     Attributes:
       latents: the autoencoder.
-      width: of the dithered quantization, in units of latents.
+      width: of quantization, in units of latents.
+      dithered: whether it is; else elements are rounded.
       prediction: what to expect.
       tables: of densities.
       predictor: takes noise from latents; None where there is none.
@@ -44,6 +45,7 @@ class LatentModel:
 
     latents: Latents
     width: float
+    dithered: bool
     prediction: Prediction
     tables: SplitTables = field(repr=False)
     predictor: NoisePredictor | None
@@ -61,7 +63,7 @@ class LatentModel:
 
     @cached_property
     def _course(self) -> Course:
-        return Course(self.latents.shape, self.ticks, self.prediction, self.tables)
+        return Course(self.latents.shape, self.ticks, self.prediction, self.tables, self.dithered)
 
     def ticks(self, picture: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "h w c"]:
         """The latent of a picture as states have it."""
@@ -93,7 +95,7 @@ class LatentModel:
         return self.latents.picture(self.latent(state, step), *state.size)
 
     def denoised(self, state: LatentState, step: int, evaluations: int) -> np.ndarray:
-        """Likewise, after the noise of the dither was taken from it (uqdm.latent.denoising, Eq. 3).
+        """Likewise, after the noise of quantization was taken from it (uqdm.latent.denoising, Eq. 3).
 
         Raises:
           ValueError: the model has no predictor of noise.

@@ -1,7 +1,8 @@
 """A small network that takes noise from latents.
 
-Let x be a latent whose elements have the variance d^2, and y = x + s n, with noise n of unit variance. A U-Net of two
-resolutions, residual blocks of two 3 x 3 convolutions, gives f in
+Let x be a latent whose elements have the variance d^2, and y = x + s n, with noise n of unit variance: that of dithered
+quantization, or the error of rounding, and the network is told which. A U-Net of two resolutions, residual blocks of
+two 3 x 3 convolutions, gives f in
 
     E[x | y] = (d^2 y + s d sqrt(d^2 + s^2) f(y / sqrt(d^2 + s^2), s)) / (d^2 + s^2):               (1)
 
@@ -17,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from uqdm.training.once import once
 
@@ -85,10 +86,10 @@ class _Network(nn.Module):
         return x + self._conv(f"{name}_second", channels, 3, small)(nn.silu(h))
 
     @nn.compact
-    def __call__(self, y: Array, s: Array):
+    def __call__(self, y: Array, s: Array, rounded: Array):
         config, level = self.config, jnp.log2(s)
         angles = level[:, None] * (np.pi / 16 * 2.0 ** np.arange(_FREQUENCIES, dtype=np.float32))[None]
-        told = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+        told = jnp.concatenate([jnp.sin(angles), jnp.cos(angles), rounded.astype(jnp.float32)[:, None]], -1)
         condition = nn.silu(nn.Dense(config.condition, name="condition_first")(told))
         condition = nn.silu(nn.Dense(config.condition, name="condition_second")(condition))
 
@@ -112,13 +113,19 @@ def init(config: LatentNetworkConfig, key: PRNGKeyArray) -> dict:
     """Fresh parameters, nested dictionary of float32 arrays; f is 0."""
 
     def fresh(key: PRNGKeyArray) -> dict:
-        return dict(_Network(config).init(key, jnp.zeros((1, 4, 4, config.channels)), jnp.ones((1,)))["params"])
+        return dict(
+            _Network(config).init(key, jnp.zeros((1, 4, 4, config.channels)), jnp.ones((1,)), jnp.zeros((1,)))["params"]
+        )
 
     return once(fresh, key)
 
 
 def apply(
-    config: LatentNetworkConfig, parameters: dict, y: Float[Array, "n h w c"], s: Float[Array, " n"]
+    config: LatentNetworkConfig,
+    parameters: dict,
+    y: Float[Array, "n h w c"],
+    s: Float[Array, " n"],
+    rounded: Bool[Array, " n"],
 ) -> Float[Array, "n h w c"]:
     """Eq. 1: estimates of latents.
 
@@ -127,6 +134,7 @@ def apply(
       parameters: as given by `init` and trained.
       y: noisy latents of even height and width.
       s: the standard deviation of the noise of each.
+      rounded: whether that is the error of rounding, or independent of x.
     """
-    estimate: Any = _Network(config).apply({"params": parameters}, y, s)
+    estimate: Any = _Network(config).apply({"params": parameters}, y, s, rounded)
     return estimate

@@ -1,6 +1,6 @@
 """What is expected of a latent before each step, in integers: a linear prediction, and how wrong it will be.
 
-A latent is sent under dithered quantization of one width (uqdm.latent.state) in 2 c / g steps: groups of g channels one
+A latent is sent under quantization of one width (uqdm.latent.state) in 2 c / g steps: groups of g channels one
 after the other, those that vary most first, and of every group first the elements whose row and column have an even
 sum, then the others. With TICKS ticks to a width, let y be what is known, less the means of channels, in ticks and
 clipped to +-2^24, and 0 where nothing is known. A step expects of channel j at a place p
@@ -14,7 +14,7 @@ and a logistic density around m_j whose scale depends on how wrong the predictio
 in one of `BINS` classes, between bounds of the step. The sums are exact in double precision, in any order: both sides
 of a stream agree on every machine.
 
-K is that of least squares (Wiener's filter: y has the noise of the dither, of variance width^2 / 12), rounded; scales
+K is that of least squares (Wiener's filter: y has the noise of quantization), rounded; scales
 are those of the mean absolute error, which is 2 ln 2 times the scale of a logistic density. Both come from latents of
 pictures, once, when a model is made (`fitted`).
 """
@@ -140,12 +140,15 @@ def _kernels(noisy: np.ndarray, clean: np.ndarray, group: int) -> np.ndarray:
     return kernel
 
 
-def fitted(latents: Float[np.ndarray, "n h w c"], width: float, *, group: int = 4, seed: int = 0) -> Prediction:
+def fitted(
+    latents: Float[np.ndarray, "n h w c"], width: float, *, dithered: bool = True, group: int = 4, seed: int = 0
+) -> Prediction:
     """What to expect of latents under a width.
 
     Args:
       latents: of pictures, the more the better.
-      width: of the dithered quantization, in units of the latents.
+      width: of quantization, in units of the latents.
+      dithered: whether it is; else latents are rounded.
       group: channels of a step; divides the number of channels.
       seed: of the dither that they are tried with.
 
@@ -160,7 +163,10 @@ def fitted(latents: Float[np.ndarray, "n h w c"], width: float, *, group: int = 
     values = values[..., order]
     mean = np.rint(values.mean((0, 1, 2))).astype(np.int64)
     clean = np.rint(values - mean).astype(np.int64)
-    noisy = clean + np.random.default_rng(seed).integers(-TICKS // 2, TICKS // 2, clean.shape)
+    if dithered:
+        noisy = clean + np.random.default_rng(seed).integers(-TICKS // 2, TICKS // 2, clean.shape)
+    else:
+        noisy = (clean + TICKS // 2) // TICKS * TICKS
     kernel = _kernels(noisy, clean, group)
     steps = len(kernel)
     empty = np.zeros((steps, group, BINS), np.int64)

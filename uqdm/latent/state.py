@@ -1,4 +1,4 @@
-"""What sender and receiver know of one latent: dithered quantization of all its elements, in steps.
+"""What sender and receiver know of one latent: quantization of all its elements, dithered or not, in steps.
 
 With a shift o that both draw, uniform over a width in whole ticks (uqdm.latent.prediction), the sender tells the cell
 [k w, (k + 1) w) that x - o lies in, and both take the sample
@@ -6,7 +6,13 @@ With a shift o that both draw, uniform over a width in whole ticks (uqdm.latent.
     Y = (k + 1/2) w + o,                                                                  (1)
 
 whose error Y - x is uniform over a width and independent of x (channel_sim.dither, Eq. 1; Relic et al. 2025 for latents
-of diffusion models). The cell costs -log2 of its mass under the density that the prediction says.
+of diffusion models). The cell costs -log2 of its mass under the density that the prediction says. Without dither o is
+-w / 2 everywhere, so that elements are rounded to the nearest multiple of w (Relic et al. 2024).
+
+Which is better depends on the width. Where it is large against the standard deviation d of what is not predicted, the
+ends of cells fall into the density about once in w / d elements, wherever they are, and each time cost about a bit: the
+rate of dithered quantization falls like d / w, while a channel of as much Gaussian noise would take a rate like
+(d / w)^2, and rounding even less, since elements near 0 cost next to nothing.
 """
 
 import copy
@@ -48,6 +54,8 @@ class Course(NamedTuple):
     prediction: Prediction
     tables: SplitTables
     """Of the densities."""
+    dithered: bool
+    """Whether o is random."""
 
 
 class LatentState:
@@ -65,8 +73,10 @@ class LatentState:
     def __init__(self, course: Course, height: int, width: int, seed: int, picture: np.ndarray | None = None):
         self._course, self.size, self.steps, self.reference, self._crc = course, (height, width), 0, None, 0
         shape = course.shape(height, width)
-        words = SharedRandomness(seed).words(int(np.prod(shape)))
-        self.shift = (words >> np.uint32(32 - TICKS_LOG2)).astype(np.int64).reshape(shape) - TICKS // 2
+        self.shift = np.full(shape, -TICKS // 2, np.int64)
+        if course.dithered:
+            words = SharedRandomness(seed).words(int(np.prod(shape)))
+            self.shift += (words >> np.uint32(32 - TICKS_LOG2)).astype(np.int64).reshape(shape)
         self.y, self.innovation = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self._source = None if picture is None else course.ticks(picture)
         if self._source is not None and np.abs(self._source).max() > _LARGEST // 2:

@@ -1,6 +1,8 @@
-"""Training of the latent network (uqdm.training.loop): crops of latents under uniform noise of random widths.
+"""Training of the latent network (uqdm.training.loop): crops of latents under noise of quantization of random widths.
 
-With d and the weights of uqdm.latent.network, Eq. 1, the loss of a latent under noise of standard deviation s is
+Half of them are under uniform noise, as dithered quantization leaves it; the others are rounded, and then moved towards
+the latent by a random part of the way, as the flow does (uqdm.latent.denoising, Eq. 3), or not. With d and the weights
+of uqdm.latent.network, Eq. 1, the loss of a latent under noise of standard deviation s is
 
     |E[x | y] - x|^2 (d^2 + s^2) / (d^2 s^2) / elements,                                    (1)
 
@@ -56,7 +58,7 @@ class Recipe:
     ema: float = 0.998
     """Decay of the moving average of the weights, which is what is exported."""
     noise_widths: tuple[float, float] = (0.25, 8.0)
-    """Widths of the uniform noise are drawn between these, log-uniformly."""
+    """Widths of quantization are drawn between these, log-uniformly."""
     seed: int = 0
 
 
@@ -126,13 +128,21 @@ class Trainer:
 
     def loss(self, parameters: Any, latents: Float[Array, "n h w c"], key: PRNGKeyArray) -> Float[Array, ""]:
         """Eq. 1, averaged; widths are spread evenly over the batch."""
-        noise, order, place = jax.random.split(key, 3)
+        noise, order, place, early = jax.random.split(key, 4)
         low, high = (np.log(width) for width in self.recipe.noise_widths)
         count = len(latents)
         spread = (jax.random.permutation(order, count) + jax.random.uniform(place, (count,))) / count
-        s = jnp.exp(low + (high - low) * spread) / 12**0.5
-        y = latents + s[:, None, None, None] * uniform_noise(noise, latents.shape)
-        squared = jnp.mean(jnp.square(networks.apply(self.network, parameters, y, s) - latents), (1, 2, 3))
+        width = jnp.exp(low + (high - low) * spread)
+        rounded = jnp.arange(count) % 2 == 1
+        left = jnp.where(rounded, jnp.minimum(1.0, 2 * jax.random.uniform(early, (count,)) + 0.02), 1.0)
+        s, w = left * width / 12**0.5, width[:, None, None, None]
+        error = jnp.where(
+            rounded[:, None, None, None],
+            left[:, None, None, None] * (w * jnp.round(latents / w) - latents),
+            w / 12**0.5 * uniform_noise(noise, latents.shape),
+        )
+        estimate = networks.apply(self.network, parameters, latents + error, s, rounded)
+        squared = jnp.mean(jnp.square(estimate - latents), (1, 2, 3))
         return jnp.mean(squared * (1 / jnp.square(s) + 1 / self.std**2))
 
     @cached_property
