@@ -131,7 +131,8 @@ class Trainer:
         noise, order, place, early = jax.random.split(key, 4)
         low, high = (np.log(width) for width in self.recipe.noise_widths)
         count = len(latents)
-        spread = (jax.random.permutation(order, count) + jax.random.uniform(place, (count,))) / count
+        shuffled = jax.random.permutation(order, count).astype(jnp.float32)
+        spread = (shuffled + jax.random.uniform(place, (count,))) / count
         width = jnp.exp(low + (high - low) * spread)
         rounded = jnp.arange(count) % 2 == 1
         left = jnp.where(rounded, jnp.minimum(1.0, 2 * jax.random.uniform(early, (count,)) + 0.02), 1.0)
