@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from pictures import make_picture
+from random_autoencoder import random_autoencoder, random_latent_file
 
 import uqdm
 from channel_sim import GaussianChannel
@@ -244,6 +245,18 @@ def latent_model() -> PredictorModel:
     return replace(predictor_model(), source=source)
 
 
+def through_autoencoder(picture: np.ndarray) -> np.ndarray:
+    """What the random autoencoder makes of a picture."""
+    autoencoder = random_autoencoder(16)
+    return autoencoder.decode(autoencoder.encode(picture), *picture.shape[:2])
+
+
+@functools.cache
+def latent_codec(width: float = 1 / 256, dithered: bool = True):
+    """Dithered latents of a random autoencoder, under random predictions, with a random network."""
+    return random_latent_file(width, dithered).model()
+
+
 @functools.cache
 def page(old: str = "", new: str = "") -> dict[str, Any]:
     """Names of the code of docs/howto/own_model.md, with a part of the text exchanged."""
@@ -277,6 +290,7 @@ class Case:
       lossless: whether streams end in it.
       forward: whether its state is z_t of a diffusion process.
       random: whether streams depend on the seed.
+      noisy_end: whether whole streams leave noise, which ways to reconstruct take away.
     """
 
     make: Callable[[], Any]
@@ -293,6 +307,7 @@ class Case:
     lossless: bool = False
     forward: bool = False
     random: bool = True
+    noisy_end: bool = False
 
     @property
     def model(self) -> Any:
@@ -389,6 +404,20 @@ CASES = {
     "DiffC": _DIFFC,
     "DiffC of latents": replace(
         _DIFFC, make=latent_model, other=predictor_model, shown=blurred, size=(75, 118), grain=4
+    ),
+    "latent": Case(
+        make=latent_codec,
+        other=lambda: latent_codec(1 / 128),
+        ways={"denoise": False, "latent_flow": False},
+        psnr_db=50.0,
+        fall_db=4.0,
+        stride=17,
+        partial=False,
+        shown=through_autoencoder,
+        size=(75, 118),
+        grain=8,
+        residual=False,
+        noisy_end=True,
     ),
     "drawn": Case(
         make=DrawnModel,

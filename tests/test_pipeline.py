@@ -11,7 +11,14 @@ from PIL import Image
 import uqdm
 from uqdm.cli import main
 from uqdm.diffusion import process as diffusion
-from uqdm.pretrained.diffusers import GAMMAS_FILE, flow_coordinates, load_pipeline, noise_of
+from uqdm.pretrained.diffusers import (
+    GAMMAS_FILE,
+    flow_coordinates,
+    load_autoencoder,
+    load_latent_model,
+    load_pipeline,
+    noise_of,
+)
 
 # PyTorch, diffusers and transformers warn of each other's versions.
 quiet = pytest.mark.filterwarnings("ignore")
@@ -211,3 +218,50 @@ def test_the_id_follows_weights_and_levels(folders, tmp_path):
     (tmp_path / "copy" / GAMMAS_FILE).write_text("[1.0, 2.0]")
     with pytest.raises(ValueError, match=r"uqdm_gammas\.json: .* fall"):
         load_pipeline(tmp_path / "copy")
+
+
+@quiet
+@pytest.mark.parametrize("kind", ["latents", "flow"])
+def test_latents_of_a_pipeline_are_quantized_and_its_network_takes_the_noise_away(folders, kind):
+    from random_autoencoder import random_prediction
+
+    width = 1 / 16
+    given = {"width": width, "dithered": True, "prediction": random_prediction(width, 4)}
+    model = load_latent_model(folders[kind], **given)
+    picture = make_picture(16, 16)
+    data = uqdm.encode(picture, model=model)
+    shown = {way: uqdm.decode(data, model=model, reconstruction=way) for way in ("denoise", "latent_flow")}
+    assert (shown["denoise"] != shown["latent_flow"]).any()
+    other = load_latent_model(folders[kind], **given | {"width": 2 * width})
+    with pytest.raises(uqdm.ModelMismatchError, match="made with model"):
+        uqdm.decode(data, model=other)
+    with pytest.raises(ValueError, match="works on pixels"):
+        load_latent_model(folders["pixels"], **given)
+    with pytest.raises(ValueError, match="the prediction is for 16 channels, latents have 4"):
+        load_latent_model(folders[kind], **given | {"prediction": random_prediction(width, 16)})
+
+
+def tiny_autoencoder():
+    from diffusers import AutoencoderTiny
+
+    widths = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
+    return AutoencoderTiny(**widths, num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1), latent_channels=4)
+
+
+@quiet
+@pytest.mark.parametrize("make", [autoencoder, tiny_autoencoder])
+def test_autoencoders_alone_are_read(make, folders, tmp_path):
+    make().save_pretrained(tmp_path)
+    latents, picture = load_autoencoder(tmp_path), make_picture(15, 17)
+    x = latents.values(picture)
+    assert (latents.factor, x.shape) == (2, latents.shape(15, 17))
+    assert latents.picture(x, 15, 17).shape == picture.shape
+    np.testing.assert_array_equal(latents.values(picture), x)
+
+
+def test_folders_of_other_networks_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"it has no config\.json that names a class"):
+        load_autoencoder(tmp_path)
+    (tmp_path / "config.json").write_text('{"_class_name": "VQModel"}')
+    with pytest.raises(ValueError, match="its class is VQModel"):
+        load_autoencoder(tmp_path)

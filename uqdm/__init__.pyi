@@ -20,6 +20,7 @@ from .nested.model import NestedModel as NestedModel
 from .reconstruction import Ancestral as Ancestral
 from .reconstruction import Denoise as Denoise
 from .reconstruction import Flow as Flow
+from .reconstruction import LatentFlow as LatentFlow
 from .reconstruction import Mixture as Mixture
 from .reconstruction import Refine as Refine
 from .reconstruction import Restore as Restore

@@ -70,6 +70,7 @@ FAMILIES: dict[str, Family] = {
         reconstructions=_REVERSE,
     ),
     "gaussian": Family(reader="uqdm.diffusion.model:DiffusionModel.from_arrays", reconstructions=_REVERSE),
+    "latent": Family(reader="uqdm.latent.file:read_model", reconstructions=("denoise", "latent_flow")),
     "predictor": Family(reconstructions=_REVERSE),
     "drawn": Family(),
 }

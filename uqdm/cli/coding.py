@@ -92,7 +92,7 @@ def add_commands(commands: Commands) -> None:
         "--method",
         default="denoise",
         help="how what is missing is filled in: denoise (default); refine, restore or sample, for the nested process; "
-        "ancestral or flow, for UQDM and Gaussian models",
+        "ancestral or flow, for UQDM and Gaussian models; latent_flow, for models of latents",
     )
     sub.add_argument("--remaining-steps", type=count, metavar="N", help="steps of the reverse process to take")
     sub.add_argument("--evaluations", type=count, metavar="N", help="of the network that restores (1)")

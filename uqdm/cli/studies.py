@@ -44,6 +44,7 @@ def add_commands(commands: Commands) -> None:
         "--codecs", metavar="LIST", help="of jpeg,webp,avif,jp2,jxl, or none (all that Pillow writes here)"
     )
     sub.add_argument("--metrics", metavar="LIST", default="psnr_db", help="names of metrics (psnr_db)")
+    sub.add_argument("--autoencoder", metavar="FILE", help="also codecs of its latents (of uqdm import-autoencoder)")
     cuts = sub.add_mutually_exclusive_group()
     cuts.add_argument("--rates", metavar="LIST", help=f"cut at these bits per pixel only (steps and {_RATES})")
     cuts.add_argument("--steps", action="store_true", help="cut at the ends of steps only")
@@ -93,6 +94,7 @@ def _eval(options: argparse.Namespace) -> None:
 
     metrics = _known(options.metrics, METRICS, "--metrics")
     codecs = _codecs(options.codecs)
+    others = _latent_codecs(options.autoencoder) if options.autoencoder else {}
     try:
         source = open_source(options.data, background=options.background)
         count = min(len(source), options.limit or len(source))
@@ -108,7 +110,7 @@ def _eval(options: argparse.Namespace) -> None:
     plan = Plan(
         data=options.data if options.data.startswith("tfds:") else str(Path(options.data)),
         model=model.id.hex(),
-        codecs=codecs,
+        codecs=(*codecs, *others),
         metrics=metrics,
         rates_bpp=rates,
         steps=not options.rates,
@@ -125,6 +127,7 @@ def _eval(options: argparse.Namespace) -> None:
                 count=count,
                 shard=part,
                 load_s=load_s,
+                others=others,
                 on_picture=bar.update,
                 on_note=bar.say,
             )
@@ -212,6 +215,17 @@ def _codecs(text: str | None) -> tuple[str, ...]:
             hint = ": pip install pillow-jxl-plugin" if codec == "jxl" else ""
             say(f"{BASELINES[codec].name} is left out, since Pillow does not write it here{hint}")
     return tuple(codec for codec in wanted if available(codec))
+
+
+def _latent_codecs(path: str) -> dict:
+    """Codecs of the latents of an autoencoder."""
+    from uqdm.evaluation.latent_baselines import latent_baselines
+    from uqdm.transforms.autoencoder import Autoencoder
+
+    try:
+        return latent_baselines(Autoencoder.from_bytes(read(path)))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _tell(summary: dict, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Measures the pictures of a set that no record file has yet."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,10 @@ from uqdm.pictures import Picture
 from uqdm.training.dataset import PictureSet
 
 __all__ = ["Member", "member_at", "members_of", "picture_at", "run"]
+
+
+PointsOf = Callable[[np.ndarray, Sequence[str]], list[Point]]
+"""Of a picture, with the metrics that are named."""
 
 
 class Member(NamedTuple):
@@ -39,6 +43,7 @@ def run(
     count: int,
     shard: tuple[int, int] = (0, 1),
     load_s: float = 0.0,
+    others: Mapping[str, PointsOf] | None = None,
     on_picture: Callable[[], object] = lambda: None,
     on_note: Callable[[str], object] = lambda line: None,
 ) -> dict[int, Member]:
@@ -55,6 +60,7 @@ def run(
       count: of pictures in all.
       shard: number of this process, and how many there are.
       load_s: seconds that loading the model took, to be told with the times.
+      others: what measures codecs of the plan that are not in BASELINES, by their names.
       on_picture: called after every picture of this process that is done, those found in records included.
       on_note: called with lines for people: what was noticed about pictures, and which ones are left out.
 
@@ -76,7 +82,7 @@ def run(
             for note in picture.notes:
                 on_note(f"{member.name}: {note}")
             pixels = picture.pixels
-            points, times = _measure(pixels, plan, model)
+            points, times = _measure(pixels, plan, model, others or {})
             times = times._replace(compiled=pixels.shape not in sizes, load_s=0.0 if sizes else load_s)
             sizes.add(pixels.shape)
             height, width = pixels.shape[:2]
@@ -116,7 +122,9 @@ def member_at(source: PictureSet, number: int) -> tuple[Member, Picture | None]:
     return Member(name, key_of(picture.pixels)), picture
 
 
-def _measure(picture: np.ndarray, plan: Plan, model: Model) -> tuple[list[Point], Times]:
+def _measure(
+    picture: np.ndarray, plan: Plan, model: Model, others: Mapping[str, PointsOf]
+) -> tuple[list[Point], Times]:
     """All points of a picture, ours first."""
     began = time.perf_counter()
     data, costs = encode_with_costs(picture, model=model)
@@ -125,5 +133,6 @@ def _measure(picture: np.ndarray, plan: Plan, model: Model) -> tuple[list[Point]
     decoded = time.perf_counter()
     points = cut_points(picture, data, costs, model, metrics=plan.metrics, rates_bpp=plan.rates_bpp, steps=plan.steps)
     for codec in plan.codecs:
-        points += baseline_points(codec, picture, plan.metrics)
+        measure = others.get(codec)
+        points += measure(picture, plan.metrics) if measure else baseline_points(codec, picture, plan.metrics)
     return points, Times(encoded - began, decoded - encoded, False, 0.0)

@@ -30,14 +30,27 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from jax.typing import ArrayLike
 
+from channel_sim.split_tables import SplitTables
+from uqdm import archive
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.predictor import PredictorModel
 from uqdm.diffusion.source import Source
+from uqdm.latent.model import LatentModel
+from uqdm.latent.prediction import Prediction
 from uqdm.transforms.latents import Latents
 from uqdm.transforms.pixels import Pixels
 
-__all__ = ["GAMMAS_FILE", "Kind", "flow_coordinates", "load_pipeline", "noise_of"]
+__all__ = [
+    "GAMMAS_FILE",
+    "Kind",
+    "flow_coordinates",
+    "load_autoencoder",
+    "load_latent_model",
+    "load_pipeline",
+    "noise_of",
+]
 
 Kind = Literal["epsilon", "v_prediction", "sample", "flow"]
 """What a network predicts."""
@@ -180,16 +193,24 @@ def _source(torch, pipeline, network, device: str) -> Source:
     config = network.config
     stride = getattr(config, "patch_size", None) or 2 ** (len(config.block_out_channels) - 1)
     vae = getattr(pipeline, "vae", None) or getattr(pipeline, "vqvae", None)
-    if vae is None:
-        return Pixels(stride=stride)
-    if not hasattr(vae.config, "scaling_factor") or not hasattr(vae.config, "latent_channels"):
-        raise ValueError(f"the autoencoder {type(vae).__name__} is not supported, AutoencoderKL is")
-    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
+    return Pixels(stride=stride) if vae is None else _latents(torch, vae, device, stride)
+
+
+def _latents(torch, vae, device: str, stride: int) -> Latents:
+    """Latents of AutoencoderKL or AutoencoderTiny, at the scale that networks are trained with."""
+    config = vae.config
+    tiny = type(vae).__name__ == "AutoencoderTiny"
+    if not hasattr(config, "scaling_factor") or not hasattr(config, "latent_channels"):
+        raise ValueError(
+            f"the autoencoder {type(vae).__name__} is not supported, AutoencoderKL and AutoencoderTiny are"
+        )
+    scale, shift = config.scaling_factor, getattr(config, "shift_factor", None) or 0.0
 
     def encode(picture: np.ndarray) -> np.ndarray:
         values = np.ascontiguousarray(picture.transpose(2, 0, 1)[None] / 127.5 - 1, np.float32)
         with torch.inference_mode():
-            latent = vae.encode(torch.from_numpy(values).to(device)).latent_dist.mode()
+            encoded = vae.encode(torch.from_numpy(values).to(device))
+        latent = encoded.latents if tiny else encoded.latent_dist.mode()
         return (latent[0].cpu().numpy().transpose(1, 2, 0) - shift) * scale
 
     def decode(x: np.ndarray) -> np.ndarray:
@@ -199,8 +220,98 @@ def _source(torch, pipeline, network, device: str) -> Source:
         shown = (values[0].cpu().numpy().transpose(1, 2, 0) + 1) * 127.5
         return np.clip(np.round(shown), 0, 255).astype(np.uint8)
 
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    return Latents(encode=encode, decode=decode, channels=vae.config.latent_channels, factor=factor, stride=stride)
+    widths = config.encoder_block_out_channels if tiny else config.block_out_channels
+    return Latents(
+        encode=encode, decode=decode, channels=config.latent_channels, factor=2 ** (len(widths) - 1), stride=stride
+    )
+
+
+def load_autoencoder(folder: str | Path, *, device: str = "cpu") -> Latents:
+    """Reads an autoencoder alone, AutoencoderKL or AutoencoderTiny.
+
+    Args:
+      folder: as its `save_pretrained` writes it, or the folder `vae` of a pipeline, on this machine.
+      device: of PyTorch.
+
+    Raises:
+      ImportError: PyTorch or diffusers are not installed.
+      ValueError: the folder holds neither.
+    """
+    folder = Path(folder)
+    try:
+        name = json.loads((folder / "config.json").read_text()).get("_class_name")
+    except (OSError, ValueError, AttributeError):
+        name = None
+    if name not in ("AutoencoderKL", "AutoencoderTiny"):
+        what = f"its class is {name}" if name else "it has no config.json that names a class"
+        raise ValueError(f"{folder} is no AutoencoderKL or AutoencoderTiny of diffusers: {what}")
+    try:
+        import diffusers  # pyright: ignore[reportMissingImports]
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        what = f"autoencoders of diffusers need PyTorch and diffusers ({error}): pip install 'uqdm[diffusers]'"
+        raise ImportError(what) from error
+    try:
+        vae: Any = getattr(diffusers, name).from_pretrained(
+            str(folder), local_files_only=True, torch_dtype=torch.float32
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"cannot read the autoencoder in {folder}: {error}") from error
+    return _latents(torch, vae.to(device).eval(), device, 1)
+
+
+def load_latent_model(
+    folder: str | Path, *, width: float, dithered: bool, prediction: Prediction, device: str = "cpu"
+) -> LatentModel:
+    """The codec of Relic et al. (uqdm.latent.model) on a latent diffusion pipeline.
+
+    The network takes noise from latents of unit scale, as it was trained to; the times are those whose noise has the
+    variance of what quantization leaves (uqdm.latent.denoising, Eq. 1).
+
+    Args:
+      folder: of a pipeline (`load_pipeline`) with an autoencoder.
+      width: of quantization, in units of scaled latents.
+      dithered: whether it is dithered.
+      prediction: fitted to scaled latents of pictures (uqdm.latent.prediction.fitted).
+      device: of PyTorch.
+
+    Raises:
+      ImportError: PyTorch or diffusers are not installed.
+      ValueError: the folder has no such pipeline, or the prediction is for other latents.
+    """
+    pipeline = load_pipeline(folder, device=device)
+    if not isinstance(pipeline.source, Latents):
+        raise ValueError(f"the pipeline in {folder} works on pixels: only latent diffusion models have latents")
+    if pipeline.source.channels != len(prediction.order):
+        raise ValueError(
+            f"the prediction is for {len(prediction.order)} channels, latents have {pipeline.source.channels}"
+        )
+    arrays = {f"prediction/{name}": array for name, array in prediction.to_arrays().items()}
+    tables = SplitTables.logistic()
+    arrays |= {f"tables/{name}": array for name, array in tables.to_arrays().items()}
+    config = {"process": "latent", "width": float(width), "dithered": dithered, "pipeline": pipeline.identity.hex()}
+    return LatentModel(
+        latents=pipeline.source,
+        width=width,
+        dithered=dithered,
+        prediction=prediction,
+        tables=tables,
+        predictor=_OfPipeline(pipeline),
+        id=archive.digest({"config": archive.pack_config(config), **arrays}),
+        name=Path(folder).name,
+    )
+
+
+class _OfPipeline:
+    """Its network as a predictor of noise (uqdm.latent.denoising): scaled latents have unit variance."""
+
+    scale = 1.0
+
+    def __init__(self, pipeline: PredictorModel):
+        self._pipeline = pipeline
+
+    def predict(self, z: np.ndarray, gamma: float) -> ArrayLike:
+        return self._pipeline.predict(z, gamma)
 
 
 def _gammas(folder: Path, trained: np.ndarray) -> list[float]:

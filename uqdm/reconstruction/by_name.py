@@ -13,6 +13,7 @@ _CLASSES = {
     "sample": "uqdm.reconstruction.sample:Sample",
     "ancestral": "uqdm.reconstruction.reverse:Ancestral",
     "flow": "uqdm.reconstruction.reverse:Flow",
+    "latent_flow": "uqdm.reconstruction.latent_flow:LatentFlow",
 }
 NAMES = tuple(_CLASSES)
 """What strings stand for."""
