@@ -68,6 +68,7 @@ def add_commands(commands: Commands) -> None:
     )
     sub.add_argument("image", metavar="IMAGE", help="a picture, or - for standard input")
     sub.add_argument("-o", "--output", metavar="OUT.html", required=True, help="the page")
+    sub.add_argument("--draws", action="store_true", help="with a second slider for realism (half a minute and more)")
     with_picture(sub), with_model(sub), with_force(sub)
 
     sub = commands.add(
@@ -287,13 +288,15 @@ def _curves_of(tables: list[str], metric: str) -> dict[str, list[tuple[float, fl
 
 
 def _report(options: argparse.Namespace) -> None:
-    from uqdm.evaluation.report import report
+    from uqdm.evaluation.report import can_draw, report
 
     may_write(options.output, options.force)
     picture = picture_of(options.image, options)
     model = model_for(options.model, picture)
+    if options.draws and not can_draw(model):
+        raise UserError(f"the model {model.name!r} cannot draw: leave --draws out, or choose another --model")
     with Progress(2 * model.steps, "report") as bar:
-        text = report(Path(options.image).name, picture, model, on_step=bar.update)
+        text = report(Path(options.image).name, picture, model, draws=options.draws, on_step=bar.update)
     write(options.output, text.encode())
     say(f"{options.output}: {len(text) / 2**20:.1f} MiB; open it in a browser")
 
