@@ -62,7 +62,7 @@ def avif_files(picture: np.ndarray):
 
 def make(picture: np.ndarray, number: int, rates: list[float], few: int, kept: Path) -> None:
     """Shows a picture in all ways that are not kept yet, and keeps them with their measures."""
-    stream = None
+    stream, best = None, avif_files(picture)
     for rate in rates:
         folder = kept / f"{rate:g}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def make(picture: np.ndarray, number: int, rates: list[float], few: int, kept: P
         if not missing:
             continue
         if stream is None:
-            stream, best = uqdm.encode(picture, bpp=max(rates), model="photo"), avif_files(picture)
+            stream = uqdm.encode(picture, bpp=max(rates), model="photo")
         data = stream[: int(rate * picture.shape[0] * picture.shape[1] / 8)]
         receiver = receiver_of(data)
         while receiver.receive():

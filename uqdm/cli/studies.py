@@ -47,6 +47,14 @@ def add_commands(commands: Commands) -> None:
     cuts = sub.add_mutually_exclusive_group()
     cuts.add_argument("--rates", metavar="LIST", help=f"cut at these bits per pixel only (steps and {_RATES})")
     cuts.add_argument("--steps", action="store_true", help="cut at the ends of steps only")
+    sub.add_argument(
+        "--reconstruct",
+        metavar="LIST",
+        help="show prefixes in these ways, such as denoise,refine,restore; with --rates",
+    )
+    sub.add_argument("--seeds", type=count, default=1, metavar="N", help="of every draw: mean and spread (1)")
+    sub.add_argument("--patches", metavar="WEIGHTS", help="compare sets of patches by this MobileNetV2; with --rates")
+    sub.add_argument("--patch-side", type=count, default=192, metavar="N", help="side of a patch in pixels (192)")
     sub.add_argument("--limit", type=count, metavar="N", help="the first N pictures only")
     sub.add_argument("--shard", metavar="I/N", default="0/1", help="be process I of N, 0 <= I < N, on one folder (0/1)")
     with_background(sub), with_model(sub)
@@ -87,7 +95,14 @@ def _eval(options: argparse.Namespace) -> None:
     if not shard or not int(shard[1]) < int(shard[2]):
         raise UserError(f"--shard must be I/N with 0 <= I < N, got {options.shard}")
     rates = () if options.steps else tuple(_rate(rate) for rate in _names(options.rates or _RATES))
+    equal_rates = bool(options.reconstruct or options.patches)
+    if equal_rates and not options.rates:
+        raise UserError(
+            "--reconstruct and --patches compare at equal rates: name some with --rates, such as 0.1,0.2,0.3"
+        )
     from uqdm.evaluation import METRICS, Plan, Records, members_of, run, write_tables
+    from uqdm.evaluation.patches import id_of_weights
+    from uqdm.library import reconstructions_of
     from uqdm.training.dataset import open_source
 
     plot_curves = _plotter()
@@ -106,6 +121,10 @@ def _eval(options: argparse.Namespace) -> None:
     began = time.perf_counter()
     model = model_for(options.model, first)
     load_s = time.perf_counter() - began
+    try:
+        patch_weights = id_of_weights(options.patches) if options.patches else ""
+    except OSError as error:
+        raise UserError(f"cannot read {options.patches}: {error.strerror or error}") from None
     plan = Plan(
         data=options.data if options.data.startswith("tfds:") else str(Path(options.data)),
         model=model.id.hex(),
@@ -113,6 +132,11 @@ def _eval(options: argparse.Namespace) -> None:
         metrics=metrics,
         rates_bpp=rates,
         steps=not options.rates,
+        equal_rates=equal_rates,
+        reconstructions=_known(options.reconstruct or "denoise", reconstructions_of(model), "--reconstruct"),
+        seeds=options.seeds,
+        patch_side=options.patch_side if options.patches else 0,
+        patch_weights=patch_weights,
     )
     folder = Path(options.output)
     part = int(shard[1]), int(shard[2])
@@ -126,6 +150,7 @@ def _eval(options: argparse.Namespace) -> None:
                 count=count,
                 shard=part,
                 load_s=load_s,
+                patch_weights=options.patches or "",
                 on_picture=bar.update,
                 on_note=bar.say,
             )
