@@ -95,21 +95,35 @@ def make(picture: np.ndarray, number: int, rates: list[float], few: int, kept: P
             partial.rename(folder / f"{number:02}-{way}.png")
 
 
-def set_distances(pictures: list[np.ndarray], rate: float, way: str, kept: Path, weights: Path) -> tuple[float, float]:
-    """KID and the sliced Wasserstein distance between the patches of shown pictures and those of their originals."""
-    pairs = [(picture, kept / f"{rate:g}" / f"{number:02}-{way}.png") for number, picture in enumerate(pictures)]
-    sets = [
-        np.concatenate([patches_of(np.asarray(one), PATCH) for one in ones])
-        for ones in zip(*((picture, Image.open(path)) for picture, path in pairs if path.exists()), strict=True)
-    ]
-    features = [mobilenet_features(patches, weights) for patches in sets]
-    return kid(features[0], features[1]), sliced_wasserstein(sets[0], sets[1], patches=32, directions=256).mean
+class Sets:
+    """Features and patches of pictures, each computed once."""
+
+    def __init__(self, pictures: list[np.ndarray], kept: Path, weights: Path):
+        self._pictures, self._kept, self._weights = pictures, kept, weights
+        self._found: dict[tuple[float, str, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def distances(self, rate: float, way: str, count: int) -> tuple[float, float]:
+        """KID and the sliced Wasserstein distance between what is shown of the first pictures and their originals."""
+        path = self._kept / f"{rate:g}"
+        numbers = [number for number in range(count) if (path / f"{number:02}-{way}.png").exists()]
+        shown = [self._of(rate, way, n, path / f"{n:02}-{way}.png") for n in numbers]
+        originals = [self._of(0.0, "original", n, None) for n in numbers]
+        (a, x), (b, y) = ([np.concatenate(parts) for parts in zip(*own, strict=True)] for own in (originals, shown))
+        return kid(a, b), sliced_wasserstein(x, y, patches=32, directions=256).mean
+
+    def _of(self, rate: float, way: str, number: int, path: Path | None) -> tuple[np.ndarray, np.ndarray]:
+        if (rate, way, number) not in self._found:
+            picture = self._pictures[number] if path is None else np.asarray(Image.open(path))
+            patches = patches_of(picture, PATCH)
+            self._found[rate, way, number] = mobilenet_features(patches, self._weights), patches
+        return self._found[rate, way, number]
 
 
 def tables(pictures: list[np.ndarray], rates: list[float], few: int, kept: Path, weights: Path) -> None:
     """Prints a table per rate of all pictures, and one of the few."""
     with (kept / "rows.csv").open(newline="") as table:
         rows = [(float(row[0]), int(row[1]), row[2], [float(value) for value in row[3:]]) for row in csv.reader(table)]
+    sets = Sets(pictures, kept, weights)
     for rate in rates:
         for count, ways in ((len(pictures), [*ALL, AVIF]), (few, [*ALL, *FEW, AVIF])):
             print(f"\n{rate} bits per pixel, means over the first {count} photographs")
@@ -118,7 +132,7 @@ def tables(pictures: list[np.ndarray], rates: list[float], few: int, kept: Path,
             for way in ways:
                 values = {number: own for r, number, w, own in rows if (r, w) == (rate, way) and number < count}
                 if values:
-                    distances = set_distances(pictures[:count], rate, way, kept, weights)
+                    distances = sets.distances(rate, way, count)
                     numbers = [*np.mean([*values.values()], 0), 1000 * distances[0], distances[1]]
                     print(f"{way} | " + " | ".join(f"{n:.4g}" for n in numbers) + f" | {len(values)}", flush=True)
 
