@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from pictures import make_picture
 
+from uqdm.cli import main
 from uqdm.codec.api import Preview, encode, receiver_of, show
 from uqdm.evaluation import report
 from uqdm.metrics import bpp, psnr_db
-from uqdm.pictures import read_picture
+from uqdm.pictures import read_picture, write_picture
 
 NAME = "<b>a & \"b'.png"
 VOID = {"meta", "img", "input", "line", "polyline", "circle"}
@@ -232,6 +233,13 @@ def test_draws_are_those_of_decode_at_steps_where_they_tell_something(tiny_model
         receiver.receive()
     for end, realism in zip(found[receiver.step], (0.0, 1.0), strict=True):
         np.testing.assert_array_equal(end, show(receiver, realism=realism))
+
+
+def test_a_model_that_cannot_draw_is_named_at_once(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(write_picture(make_picture(16, 24), ".png"))
+    assert main(["report", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.html"), "--model", "drawn", "--draws"]) == 2
+    assert "the model 'drawn' cannot draw: leave --draws out, or choose another --model" in capsys.readouterr().err
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_large_pictures_are_embedded_small(shown, monkeypatch):
