@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from pictures import make_picture
 
-from uqdm.codec.api import Preview
+from uqdm.cli import main
+from uqdm.codec.api import Preview, encode, receiver_of, show
 from uqdm.evaluation import report
 from uqdm.metrics import bpp, psnr_db
-from uqdm.pictures import read_picture
+from uqdm.pictures import read_picture, write_picture
 
 NAME = "<b>a & \"b'.png"
 VOID = {"meta", "img", "input", "line", "polyline", "circle"}
@@ -122,7 +123,8 @@ def test_the_report_says_in_words_what_it_shows(parsed, content):
     assert parsed.one("html")["lang"] == "en"
     assert parsed.one("input", type="range")["aria-label"] == "Bytes received"
     assert parsed.one("input", type="range")["max"] == str(len(content["frames"]) - 1)
-    assert parsed.one("img")["alt"].startswith(NAME)
+    assert parsed.one("img", id="picture")["alt"].startswith(NAME)
+    assert parsed.one("img", id="drawn")["alt"] == "", "a layer of the same picture"
     assert "marker" in parsed.one("svg")["aria-label"]
     assert [own["id"] for tag, own in parsed.elements if tag == "button"] == ["play", "original"]
     assert sum(tag == "tr" for tag, _ in parsed.elements) == len(content["frames"]) + 1
@@ -198,6 +200,48 @@ def test_a_phone_gets_a_page_of_its_width(parsed, text):
     assert {name: float(width) for name, width in fixed if float(width) * 16 > 320} == {"svg": 36.0}
 
 
+def test_draws_are_embedded_beside_their_means_and_their_numbers_tell_the_psnr_of_every_mixture(shown):
+    picture, previews = shown
+    ends = previews[2].picture, previews[1].picture
+    drawn = Page(report.page("a.png", *shown, "model tiny", {3: ends}))
+    content = json.loads(drawn.scripts[0])
+    assert [("drawn" in frame) for frame in content["frames"]] == [step == 3 for step in range(9)]
+    frame = content["frames"][3]
+    for source, end in zip((frame["src"], frame["drawn"]), ends, strict=True):
+        assert psnr_db(end, read_picture(base64.b64decode(source.split(",")[1]))) > 15
+    for realism in (0.0, 0.3, 1.0):
+        mixture = np.rint((1 - realism) * ends[0].astype(float) + realism * ends[1].astype(float)).astype(np.uint8)
+        mean, both, draw = frame["errors"]
+        error = (1 - realism) ** 2 * mean + 2 * realism * (1 - realism) * both + realism**2 * draw
+        assert 10 * np.log10(255**2 / error) == pytest.approx(psnr_db(picture, mixture), abs=0.01)
+    assert drawn.one("input", id="slider")["value"] == "3", "it opens there"
+    assert drawn.one("input", id="realism")["aria-describedby"] == drawn.one("p", id="drawn-note")["id"]
+    assert "Steps 3 to 3 have draws" in " ".join(drawn.text.split())
+
+
+def test_draws_are_those_of_decode_at_steps_where_they_tell_something(tiny_model, monkeypatch):
+    picture, pages = make_picture(16, 24), []
+    monkeypatch.setattr(report, "page", lambda *arguments: pages.append(arguments) or "")
+    monkeypatch.setattr(report, "_DRAWN_BPP", (0.5, 4.0))
+    report.report("a.png", picture, tiny_model, draws=True)
+    ((_, _, shown, _, found),) = pages
+    inside = [preview for preview in shown if 0.5 <= bpp(preview.file_bytes, picture) <= 4]
+    assert [*found] == [p.step for p in inside if psnr_db(picture, p.picture) < 36]
+    assert found
+    receiver = receiver_of(encode(picture, model=tiny_model), model=tiny_model)
+    while receiver.step < min(found):
+        receiver.receive()
+    for end, realism in zip(found[receiver.step], (0.0, 1.0), strict=True):
+        np.testing.assert_array_equal(end, show(receiver, realism=realism))
+
+
+def test_a_model_that_cannot_draw_is_named_at_once(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(write_picture(make_picture(16, 24), ".png"))
+    assert main(["report", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.html"), "--model", "drawn", "--draws"]) == 2
+    assert "the model 'drawn' cannot draw: leave --draws out, or choose another --model" in capsys.readouterr().err
+    assert not (tmp_path / "a.html").exists()
+
+
 def test_large_pictures_are_embedded_small(shown, monkeypatch):
     monkeypatch.setattr(report, "_LONGEST_SIDE", 12)
     small = Page(report.page("a.png", shown[0], shown[1][-2:], "model tiny"))
@@ -211,14 +255,14 @@ def test_large_pictures_are_embedded_small(shown, monkeypatch):
 STUB = """
 const elements = {};
 const make = (id) => elements[id] ??= {
-  id, value: "", textContent: "", src: "", attributes: {}, handlers: {},
+  id, value: "", textContent: "", src: "", attributes: {}, handlers: {}, style: {},
   getAttribute(name) { return this.attributes[name] ?? null; },
   setAttribute(name, value) { this.attributes[name] = String(value); },
   addEventListener(name, handler) { this.handlers[name] = handler; },
   getBoundingClientRect() { return { left: 0, width: 640 }; },
   viewBox: { baseVal: { width: 640 } },
 };
-globalThis.document = { getElementById: make };
+globalThis.document = { getElementById: (id) => id === "realism" ? null : make(id) };
 let ticking = null;
 let pace = 0, calm = false;
 globalThis.setInterval = (handler, time) => { ticking = handler; pace = time; return 1; };

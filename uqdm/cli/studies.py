@@ -48,6 +48,14 @@ def add_commands(commands: Commands) -> None:
     cuts = sub.add_mutually_exclusive_group()
     cuts.add_argument("--rates", metavar="LIST", help=f"cut at these bits per pixel only (steps and {_RATES})")
     cuts.add_argument("--steps", action="store_true", help="cut at the ends of steps only")
+    sub.add_argument(
+        "--reconstruct",
+        metavar="LIST",
+        help="show prefixes in these ways, such as denoise,refine,restore; with --rates",
+    )
+    sub.add_argument("--seeds", type=count, default=1, metavar="N", help="of every draw: mean and spread (1)")
+    sub.add_argument("--patches", metavar="WEIGHTS", help="compare sets of patches by this MobileNetV2; with --rates")
+    sub.add_argument("--patch-side", type=count, default=192, metavar="N", help="side of a patch in pixels (192)")
     sub.add_argument("--limit", type=count, metavar="N", help="the first N pictures only")
     sub.add_argument("--shard", metavar="I/N", default="0/1", help="be process I of N, 0 <= I < N, on one folder (0/1)")
     with_background(sub), with_model(sub)
@@ -69,6 +77,7 @@ def add_commands(commands: Commands) -> None:
     )
     sub.add_argument("image", metavar="IMAGE", help="a picture, or - for standard input")
     sub.add_argument("-o", "--output", metavar="OUT.html", required=True, help="the page")
+    sub.add_argument("--draws", action="store_true", help="with a second slider for realism (half a minute and more)")
     with_picture(sub), with_model(sub), with_force(sub)
 
     sub = commands.add(
@@ -87,7 +96,16 @@ def _eval(options: argparse.Namespace) -> None:
     if not shard or not int(shard[1]) < int(shard[2]):
         raise UserError(f"--shard must be I/N with 0 <= I < N, got {options.shard}")
     rates = () if options.steps else tuple(_rate(rate) for rate in _names(options.rates or _RATES))
+    equal_rates = bool(options.reconstruct or options.patches)
+    if equal_rates and not options.rates:
+        raise UserError(
+            "--reconstruct and --patches compare at equal rates: name some with --rates, such as 0.1,0.2,0.3"
+        )
+    if equal_rates and options.autoencoder:
+        raise UserError("codecs on latents have a few settings and no equal rates: leave --autoencoder out")
     from uqdm.evaluation import METRICS, Plan, Records, members_of, run, write_tables
+    from uqdm.evaluation.patches import id_of_weights
+    from uqdm.library import reconstructions_of
     from uqdm.training.dataset import open_source
 
     plot_curves = _plotter()
@@ -107,6 +125,10 @@ def _eval(options: argparse.Namespace) -> None:
     began = time.perf_counter()
     model = model_for(options.model, first)
     load_s = time.perf_counter() - began
+    try:
+        patch_weights = id_of_weights(options.patches) if options.patches else ""
+    except OSError as error:
+        raise UserError(f"cannot read {options.patches}: {error.strerror or error}") from None
     plan = Plan(
         data=options.data if options.data.startswith("tfds:") else str(Path(options.data)),
         model=model.id.hex(),
@@ -114,6 +136,11 @@ def _eval(options: argparse.Namespace) -> None:
         metrics=metrics,
         rates_bpp=rates,
         steps=not options.rates,
+        equal_rates=equal_rates,
+        reconstructions=_known(options.reconstruct or "denoise", reconstructions_of(model), "--reconstruct"),
+        seeds=options.seeds,
+        patch_side=options.patch_side if options.patches else 0,
+        patch_weights=patch_weights,
     )
     folder = Path(options.output)
     part = int(shard[1]), int(shard[2])
@@ -128,6 +155,7 @@ def _eval(options: argparse.Namespace) -> None:
                 shard=part,
                 load_s=load_s,
                 others=others,
+                patch_weights=options.patches or "",
                 on_picture=bar.update,
                 on_note=bar.say,
             )
@@ -301,13 +329,15 @@ def _curves_of(tables: list[str], metric: str) -> dict[str, list[tuple[float, fl
 
 
 def _report(options: argparse.Namespace) -> None:
-    from uqdm.evaluation.report import report
+    from uqdm.evaluation.report import can_draw, report
 
     may_write(options.output, options.force)
     picture = picture_of(options.image, options)
     model = model_for(options.model, picture)
+    if options.draws and not can_draw(model):
+        raise UserError(f"the model {model.name!r} cannot draw: leave --draws out, or choose another --model")
     with Progress(2 * model.steps, "report") as bar:
-        text = report(Path(options.image).name, picture, model, on_step=bar.update)
+        text = report(Path(options.image).name, picture, model, draws=options.draws, on_step=bar.update)
     write(options.output, text.encode())
     say(f"{options.output}: {len(text) / 2**20:.1f} MiB; open it in a browser")
 

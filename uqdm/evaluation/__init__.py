@@ -6,6 +6,8 @@ per setting.
 
     points     one truncation or setting on one picture (and baselines: the other codecs)
     records    measured pictures, one line of JSON each, appended as they are done
+    equal_rates  several reconstructions of one stream, and other codecs, at the same rates
+    patches    distances between sets of patches
     run        the loop over the pictures of a set that no record file has yet
     summary    means over pictures, Bjontegaard differences and tables, all a function of the records
 

@@ -11,7 +11,7 @@ from PIL import Image, features
 
 from uqdm.evaluation.points import Point, point_of
 
-__all__ = ["BASELINES", "Baseline", "available", "baseline_points"]
+__all__ = ["BASELINES", "Baseline", "available", "baseline_points", "baseline_within"]
 
 
 class Baseline(NamedTuple):
@@ -73,3 +73,26 @@ def baseline_points(codec: str, picture: np.ndarray, metrics: Sequence[str] = ("
             continue
         points.append(point_of(baseline.name, str(setting), len(buffer.getvalue()), picture, decoded, metrics))
     return points
+
+
+def baseline_within(codec: str, picture: np.ndarray, most_bytes: int) -> tuple[int, np.ndarray] | None:
+    """The finest file of a codec (a key of BASELINES) that takes at most so many bytes.
+
+    By bisection over all qualities from 0 to 100, or all ratios up to 400: rates of files are taken to rise with them.
+
+    Returns:
+      Its bytes and what it decodes to, uint8 (H, W, 3); None where even the coarsest is larger, or Pillow lacks it.
+    """
+    if not available(codec):
+        return None
+    baseline, best = BASELINES[codec], None
+    settings = range(400, 0, -1) if codec == "jp2" else range(101)
+    low, high = -1, len(settings)
+    while high - low > 1:
+        middle, buffer = (low + high) // 2, io.BytesIO()
+        Image.fromarray(picture).save(buffer, baseline.kind, **baseline.options(settings[middle]))
+        if len(buffer.getvalue()) <= most_bytes:
+            low, best = middle, buffer
+        else:
+            high = middle
+    return None if best is None else (len(best.getvalue()), np.asarray(Image.open(best).convert("RGB")))

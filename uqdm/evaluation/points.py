@@ -74,6 +74,8 @@ class Point(NamedTuple):
     """Of the whole file."""
     quality: dict[str, float]
     """By metric (METRICS)."""
+    spread: dict[str, float] = {}
+    """Where the quality is a mean over seeds of draws, the standard deviation of one draw, by metric."""
 
 
 def point_of(

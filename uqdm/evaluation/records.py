@@ -19,7 +19,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -43,6 +43,12 @@ class Plan:
       metrics: keys of `uqdm.evaluation.METRICS`.
       rates_bpp: where to cut streams.
       steps: whether to cut streams at the end of every step.
+      equal_rates: whether other codecs are measured at `rates_bpp` too, instead of at settings of their own
+        (uqdm.evaluation.equal_rates).
+      reconstructions: names of ways to show streams that were cut at equal rates.
+      seeds: how many draws are made where a way draws.
+      patch_side: of the patches whose sets are compared (uqdm.evaluation.patches), in pixels; 0 for none.
+      patch_weights: id of the network that sees them.
     """
 
     data: str
@@ -51,6 +57,11 @@ class Plan:
     metrics: tuple[str, ...]
     rates_bpp: tuple[float, ...]
     steps: bool
+    equal_rates: bool = False
+    reconstructions: tuple[str, ...] = ("denoise",)
+    seeds: int = 1
+    patch_side: int = 0
+    patch_weights: str = ""
 
 
 class Times(NamedTuple):
@@ -108,7 +119,8 @@ def prepare(folder: Path, plan: Plan) -> None:
         wanted = json.loads(json.dumps(asdict(plan)))
         try:
             plans = json.loads((folder / _PLAN).read_bytes())
-            found = {name: plans[name] for name in wanted}
+            since = json.loads(json.dumps({f.name: f.default for f in fields(Plan) if f.default is not MISSING}))
+            found = {name: plans.get(name, since[name]) if name in since else plans[name] for name in wanted}
         except (KeyError, TypeError, ValueError):
             raise ValueError(f"{folder / _PLAN} is damaged: choose another folder, or restore it") from None
         if different := [name for name in wanted if found[name] != wanted[name]]:

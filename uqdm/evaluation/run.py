@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uqdm.codec.api import decode, encode_with_costs
+from uqdm.codec.api import StepCost, decode, encode_with_costs
 from uqdm.codec.container import check_size
 from uqdm.contract import Model
 from uqdm.errors import PictureError, StreamError
 from uqdm.evaluation.baselines import baseline_points
+from uqdm.evaluation.equal_rates import Shown, point_of_shown, shown_at_rates
+from uqdm.evaluation.patches import keep_patches
 from uqdm.evaluation.points import Point, cut_points
 from uqdm.evaluation.records import Measurement, Plan, RecordFile, Records, Times, key_of, prepare
 from uqdm.pictures import Picture
@@ -44,6 +46,7 @@ def run(
     shard: tuple[int, int] = (0, 1),
     load_s: float = 0.0,
     others: Mapping[str, PointsOf] | None = None,
+    patch_weights: str | Path = "",
     on_picture: Callable[[], object] = lambda: None,
     on_note: Callable[[str], object] = lambda line: None,
 ) -> dict[int, Member]:
@@ -59,6 +62,7 @@ def run(
       folder: see uqdm.evaluation.records.
       count: of pictures in all.
       shard: number of this process, and how many there are.
+      patch_weights: path of the network that sees patches, if the plan has any.
       load_s: seconds that loading the model took, to be told with the times.
       others: what measures codecs of the plan that are not in BASELINES, by their names.
       on_picture: called after every picture of this process that is done, those found in records included.
@@ -82,7 +86,13 @@ def run(
             for note in picture.notes:
                 on_note(f"{member.name}: {note}")
             pixels = picture.pixels
-            points, times = _measure(pixels, plan, model, others or {})
+            if plan.equal_rates:
+                shown, times = _show(pixels, plan, model)
+                points = [point_of_shown(pixels, one, plan.metrics) for one in shown]
+                if plan.patch_side:
+                    keep_patches(folder, member.key, pixels, shown, plan.patch_side, patch_weights)
+            else:
+                points, times = _measure(pixels, plan, model, others or {})
             times = times._replace(compiled=pixels.shape not in sizes, load_s=0.0 if sizes else load_s)
             sizes.add(pixels.shape)
             height, width = pixels.shape[:2]
@@ -122,17 +132,28 @@ def member_at(source: PictureSet, number: int) -> tuple[Member, Picture | None]:
     return Member(name, key_of(picture.pixels)), picture
 
 
-def _measure(
-    picture: np.ndarray, plan: Plan, model: Model, others: Mapping[str, PointsOf]
-) -> tuple[list[Point], Times]:
-    """All points of a picture, ours first."""
+def _coded(picture: np.ndarray, model: Model) -> tuple[bytes, list[StepCost], Times]:
+    """The whole stream of a picture, and how long it took both ways."""
     began = time.perf_counter()
     data, costs = encode_with_costs(picture, model=model)
     encoded = time.perf_counter()
     decode(data, model=model)
-    decoded = time.perf_counter()
+    return data, costs, Times(encoded - began, time.perf_counter() - encoded, False, 0.0)
+
+
+def _show(picture: np.ndarray, plan: Plan, model: Model) -> tuple[list[Shown], Times]:
+    """All that is shown of a picture at equal rates."""
+    data, _, times = _coded(picture, model)
+    return [*shown_at_rates(picture, data, model, plan)], times
+
+
+def _measure(
+    picture: np.ndarray, plan: Plan, model: Model, others: Mapping[str, PointsOf]
+) -> tuple[list[Point], Times]:
+    """All points of a picture, ours first."""
+    data, costs, times = _coded(picture, model)
     points = cut_points(picture, data, costs, model, metrics=plan.metrics, rates_bpp=plan.rates_bpp, steps=plan.steps)
     for codec in plan.codecs:
         measure = others.get(codec)
         points += measure(picture, plan.metrics) if measure else baseline_points(codec, picture, plan.metrics)
-    return points, Times(encoded - began, decoded - encoded, False, 0.0)
+    return points, times

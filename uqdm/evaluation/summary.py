@@ -12,11 +12,13 @@ single pictures, which no picture of many bits dominates.
 import csv
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from uqdm.evaluation.patches import SET_METRICS, distances_of_sets
 from uqdm.evaluation.points import OURS, Point, columns, fields
 from uqdm.evaluation.records import Measurement, Plan, Records, whole
 from uqdm.metrics import bd_rate_percent
@@ -37,6 +39,10 @@ class Mean(NamedTuple):
     file_bytes: float
     bpp: float
     quality: dict[str, float]
+    spread: dict[str, float] = {}
+    """Of draws, between seeds."""
+    sets: dict[str, float] = {}
+    """Distances of sets of patches (uqdm.evaluation.patches)."""
 
 
 class Means:
@@ -48,7 +54,8 @@ class Means:
     def add(self, points: Iterable[Point]) -> None:
         """Takes the points of one picture."""
         for point in points:
-            values = np.array([point.file_bytes, point.bpp, *point.quality.values()], np.float64)
+            numbers = point.file_bytes, point.bpp, *point.quality.values(), *point.spread.values()
+            values = np.array(numbers, np.float64)
             count, sums, metrics = self._sums.get(point[:2], (0, np.zeros(len(values)), tuple(point.quality)))
             self._sums[point[:2]] = count + 1, sums + values, metrics
 
@@ -56,8 +63,9 @@ class Means:
         """All of them."""
         rows = []
         for (codec, setting), (count, sums, metrics) in self._sums.items():
-            file_bytes, bpp, *quality = (sums / count).tolist()
-            rows.append(Mean(codec, setting, count, file_bytes, bpp, dict(zip(metrics, quality, strict=True))))
+            file_bytes, bpp, *numbers = (sums / count).tolist()
+            quality, spread = (dict(zip(metrics, part, strict=False)) for part in (numbers, numbers[len(metrics) :]))
+            rows.append(Mean(codec, setting, count, file_bytes, bpp, quality, spread))
         return rows
 
 
@@ -94,7 +102,7 @@ def _bd_rates(found: dict[str, Curve]) -> dict[str, float]:
     """Our BD-rate against every other codec that shares a range of the metric with us."""
     rates = {}
     for codec, anchor in found.items():
-        if codec != OURS and OURS in found:
+        if not codec.startswith(OURS) and OURS in found:
             try:
                 rates[codec] = bd_rate_percent(found[OURS], anchor)
             except ValueError:
@@ -105,7 +113,8 @@ def _bd_rates(found: dict[str, Curve]) -> dict[str, float]:
 def write_tables(folder: Path, plan: Plan, pictures: Sequence[tuple[str, str]], left_out: Sequence[str] = ()) -> dict:
     """Writes the tables of pictures that the records of a folder have.
 
-    pictures.csv (a row per picture and point), pictures.jsonl (a line per picture), means.csv, times.csv, and
+    pictures.csv (a row per picture and point), pictures.jsonl (a line per picture), means.csv (with the spread of draws
+    and the distances of sets of patches, where the plan has them), times.csv, and
     summary.json: plan, means, BD-rates, times, and what was left out.
 
     Args:
@@ -133,12 +142,21 @@ def write_tables(folder: Path, plan: Plan, pictures: Sequence[tuple[str, str]], 
             lines.write(json.dumps(_described(measurement), allow_nan=False) + "\n")
             times.append(measurement._replace(points=()))
     rows = means.rows()
+    if plan.patch_side:
+        sets = distances_of_sets(folder, [key for _, key in pictures])
+        rows = [row._replace(sets=sets[row[:2]]._asdict() if row[:2] in sets else {}) for row in rows]
+    spreads = [f"{name}_spread" for name in plan.metrics] if plan.seeds > 1 else []
+    of_sets = SET_METRICS if plan.patch_side else {}
     with whole(folder / "means.csv") as table:
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["codec", "setting", "pictures", "file_bytes", "bpp", *plan.metrics])
+        writer.writerow(
+            ["codec", "setting", "pictures", "file_bytes", "bpp", *plan.metrics, *spreads, *of_sets.values()]
+        )
         for row in rows:
             quality = [f"{row.quality[name]:.4f}" for name in plan.metrics]
-            writer.writerow([*row[:3], f"{row.file_bytes:.1f}", f"{row.bpp:.6f}", *quality])
+            spread = [f"{row.spread[name]:.4f}" if row.spread else "" for name in plan.metrics] if spreads else []
+            distances = [f"{row.sets[name]:.6g}" if row.sets else "" for name in of_sets]
+            writer.writerow([*row[:3], f"{row.file_bytes:.1f}", f"{row.bpp:.6f}", *quality, *spread, *distances])
     with whole(folder / "times.csv") as table:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["picture", "height", "width", "encode_s", "decode_s", "compiled", "load_s"])
@@ -147,7 +165,7 @@ def write_tables(folder: Path, plan: Plan, pictures: Sequence[tuple[str, str]], 
             writer.writerow([*row[1:4], f"{encode_s:.4f}", f"{decode_s:.4f}", int(compiled), f"{load_s:.4f}"])
     complete = [row for row in rows if row.pictures == len(pictures)]
     summary = {
-        "plan": {name: getattr(plan, name) for name in ("data", "model", "codecs", "metrics", "rates_bpp", "steps")},
+        "plan": asdict(plan),
         "pictures": len(pictures),
         "left_out": list(left_out),
         "means": [row._asdict() | {"quality": _finite(row.quality)} for row in rows],
@@ -169,6 +187,9 @@ def _finite(quality: dict[str, float]) -> dict[str, float | None]:
 def _described(measurement: Measurement) -> dict:
     """A picture's line in pictures.jsonl."""
     points = [point._asdict() | {"quality": _finite(point.quality)} for point in measurement.points]
+    for point in points:
+        if not point["spread"]:
+            del point["spread"]
     return {name: getattr(measurement, name) for name in ("picture", "height", "width")} | {"points": points}
 
 
@@ -182,7 +203,7 @@ def _difference(of_means: dict[str, Curve], single: dict[str, list[float]]) -> d
             "pictures": len(single.get(codec, ())),
         }
         for codec in {**of_means, **single}
-        if codec != OURS
+        if not codec.startswith(OURS)
     }
 
 

@@ -21,7 +21,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from uqdm.metrics.laplacian import laplacian_pyramid, levels_down_to
 from uqdm.metrics.pair import check_pair
 
-__all__ = ["LevelDistances", "distance_of_clouds", "random_directions", "sliced_wasserstein"]
+__all__ = [
+    "LevelDistances",
+    "clouds_of",
+    "distance_of_clouds",
+    "random_directions",
+    "sliced_wasserstein",
+    "sliced_wasserstein_of_clouds",
+]
 
 _PATCH_SIDE, _MIN_SIDE = 7, 16
 _DIRECTIONS_AT_ONCE = 64
@@ -62,11 +69,19 @@ def sliced_wasserstein(
     if not levels_down_to(_MIN_SIDE, height, width):
         raise ValueError(f"patches of all levels need at least {_MIN_SIDE} pixels a side, got {height} x {width}")
     rng = np.random.default_rng(seed)
-    sets = [_clouds(pictures, patches, rng) for pictures in (pictures_a, pictures_b)]
-    distances = tuple(
-        distance_of_clouds(a, b, random_directions(a.shape[1], directions, rng)) for a, b in zip(*sets, strict=True)
-    )
+    sets = [clouds_of(pictures, patches, rng) for pictures in (pictures_a, pictures_b)]
+    distances = sliced_wasserstein_of_clouds(sets[0], sets[1], directions, rng)
     return LevelDistances(tuple(-(-min(height, width) // 2**level) for level in range(len(distances))), distances)
+
+
+def sliced_wasserstein_of_clouds(
+    clouds_a: list[np.ndarray], clouds_b: list[np.ndarray], directions: int, rng: np.random.Generator
+) -> tuple[float, ...]:
+    """Equation (1) at every level, for what `clouds_of` drew from all pictures of two sets; as many from either."""
+    distances = []
+    for a, b in zip(map(_standardized, clouds_a), map(_standardized, clouds_b), strict=True):
+        distances.append(distance_of_clouds(a, b, random_directions(a.shape[1], directions, rng)))
+    return tuple(distances)
 
 
 def random_directions(dimensions: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -85,8 +100,8 @@ def distance_of_clouds(a: np.ndarray, b: np.ndarray, directions: np.ndarray) -> 
     return float(np.mean(np.concatenate(distances)))
 
 
-def _clouds(pictures: np.ndarray, patches: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """For every level the patches of a set, float32 (N, 147)."""
+def clouds_of(pictures: np.ndarray, patches: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """For every level so many patches of each picture, drawn anywhere: float32 (N, 3, 7, 7), not yet scaled."""
     levels = levels_down_to(_MIN_SIDE, *pictures.shape[1:3])
     drawn = [[] for _ in range(levels)]
     for picture in pictures:
@@ -94,7 +109,7 @@ def _clouds(pictures: np.ndarray, patches: int, rng: np.random.Generator) -> lis
             windows = sliding_window_view(band, (_PATCH_SIDE, _PATCH_SIDE), (0, 1))
             rows, columns = (rng.integers(0, size, patches) for size in windows.shape[:2])
             drawn[level].append(windows[rows, columns])
-    return [_standardized(np.concatenate(parts)) for parts in drawn]
+    return [np.concatenate(parts) for parts in drawn]
 
 
 def _standardized(patches: np.ndarray) -> np.ndarray:

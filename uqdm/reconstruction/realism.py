@@ -39,7 +39,11 @@ class Mixture:
     def name(self) -> str:
         return self.drawn.name
 
-    def show(self, model: Model, state: State, step: int) -> np.ndarray:
+    def ends(self, model: Model, state: State, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """What realism 0 and 1 show, uint8 (H, W, 3) each: all others lie between."""
         means = getattr(self.drawn, "mean", Denoise())  # draws of some kinds have a mean of their own
-        mean, drawn = (np.asarray(way.show(model, state, step), np.float64) for way in (means, self.drawn))
+        return means.show(model, state, step), self.drawn.show(model, state, step)
+
+    def show(self, model: Model, state: State, step: int) -> np.ndarray:
+        mean, drawn = (end.astype(np.float64) for end in self.ends(model, state, step))
         return np.rint((1 - self.realism) * mean + self.realism * drawn).astype(np.uint8)
