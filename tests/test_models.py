@@ -495,8 +495,9 @@ def test_reconstructions_depend_on_the_prefix_and_their_seed_alone(case):
         assert few.shape == denoised.shape
 
 
-@each_case
-def test_nothing_is_reconstructed_where_nothing_is_missing(case):
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].closed])
+def test_nothing_is_reconstructed_where_nothing_is_missing(name):
+    case = CASES[name]
     _, data, _, _ = sent(case, "large")
     for way in case.ways:
         np.testing.assert_array_equal(reconstruct(data, case.model, way, seed=1), case.decode(data))

@@ -22,6 +22,7 @@ from .reconstruction import Denoise as Denoise
 from .reconstruction import Flow as Flow
 from .reconstruction import Mixture as Mixture
 from .reconstruction import Refine as Refine
+from .reconstruction import Diffuse as Diffuse
 from .reconstruction import Restore as Restore
 from .reconstruction import Sample as Sample
 

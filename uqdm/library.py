@@ -70,6 +70,10 @@ FAMILIES: dict[str, Family] = {
     "gaussian": Family(reader="uqdm.diffusion.model:DiffusionModel.from_arrays", reconstructions=_REVERSE),
     "predictor": Family(reconstructions=_REVERSE),
     "drawn": Family(),
+    "transform coding": Family(reader="uqdm.transform_coding.model:TransformModel.from_arrays"),
+    "conditional diffusion": Family(
+        reader="uqdm.transform_coding.model:TransformModel.from_arrays", reconstructions=("denoise", "diffuse")
+    ),
 }
 """By `Model.family`; a family that is not here has neither files nor a residual, and is denoised."""
 

@@ -61,6 +61,10 @@ HYPER_HALO = 2
 """Places of z around one that h_s depends on."""
 LOG2_SCALE_LIMIT = 4.0
 """Scales are between 2^-4 and 2^4, those of channel_sim.split_tables."""
+_BASIS_UNIT = np.float32(np.sqrt(3 * BLOCK**2))
+"""Transforms are stored as so many times an orthonormal one, so that Adam's steps are small beside their numbers."""
+_CORRECTION = np.float32(0.1)
+"""What f_a and f_s add is so much of what their last layers say, for the same reason."""
 COMPONENTS = 3
 """Of the density of a hyper-latent."""
 
@@ -97,8 +101,8 @@ def _init(config: TransformConfig, basis: Array, key: PRNGKeyArray) -> Parameter
     parameters: Parameters = {
         "analysis": network(3 * BLOCK**2, latents),
         "synthesis": network(latents, 3 * BLOCK**2),
-        "transform": basis / np.float32(config.step),
-        "inverse": basis.T * np.float32(config.step),
+        "transform": basis * _BASIS_UNIT,
+        "inverse": basis.T * _BASIS_UNIT,
         "hyper_analysis": {
             "first": fresh(next(keys), 1, PHASES * latents, hyper),
             "second": fresh(next(keys), 3, hyper, hyper),
@@ -147,7 +151,8 @@ def analysis(
     blocks = kept(fold(x - GREY, BLOCK), inside)
     network = parameters["analysis"]
     hidden = _through(network, blocks / PIXEL_UNIT, inside)
-    return _product(blocks, parameters["transform"]) + convolved(network["head"], hidden)
+    linear = _product(blocks, parameters["transform"]) / (_BASIS_UNIT * np.float32(config.step))
+    return linear + _CORRECTION * convolved(network["head"], hidden)
 
 
 def trunk(config: TransformConfig, parameters: Parameters, y: Float[Array, "n h w M"], inside: Array | None) -> Array:
@@ -160,9 +165,9 @@ def synthesis(
 ) -> Float[Array, "n H W 3"]:
     """Eq. 1: pictures in pixel values, not clipped."""
     hidden = trunk(config, parameters, y, inside)
-    blocks = _product(y, parameters["inverse"])
-    blocks = blocks + np.float32(config.step) * convolved(parameters["synthesis"]["head"], hidden)
-    return unfold(blocks, BLOCK) + GREY
+    linear = _product(y, parameters["inverse"]) / _BASIS_UNIT
+    blocks = linear + _CORRECTION * convolved(parameters["synthesis"]["head"], hidden)
+    return unfold(np.float32(config.step) * blocks, BLOCK) + GREY
 
 
 def hyper_analysis(
