@@ -40,6 +40,4 @@ class Diffuse:
         return "diffuse"
 
     def show(self, model: TransformModel, state: TransformState, step: int) -> np.ndarray:
-        return model.drawn(
-            state, step, evaluations=self.evaluations, seed=self.seed, start_noise=self.start_noise
-        )
+        return model.drawn(state, step, evaluations=self.evaluations, seed=self.seed, start_noise=self.start_noise)

@@ -102,7 +102,9 @@ def denoised(
     mean = network.synthesis(config, parameters, latents)
     noisy = denoiser.noised(config.denoiser, x, mean, t, jax.random.normal(key, x.shape))
     predicted = denoiser.predict(config.denoiser, parameters["denoiser"], noisy, mean, features, t)
-    return Denoised(mean, mean + np.float32(config.denoiser.error) * predicted, denoiser.time_weight(config.denoiser, t))
+    return Denoised(
+        mean, mean + np.float32(config.denoiser.error) * predicted, denoiser.time_weight(config.denoiser, t)
+    )
 
 
 def squared_error(x: Float[Array, "n H W 3"], y: Float[Array, "n H W 3"]) -> Float[Array, " n"]:

@@ -206,7 +206,9 @@ class TransformModel(archive.Contents):
         """The mean decoder's picture after so many steps, folded to blocks of 192 numbers, and its features."""
         self.expect([state], step)
         values = state.shown.reshape(*state.grid, 2, 2, -1).transpose(0, 2, 1, 3, 4)
-        values = values.reshape(2 * state.grid[0], 2 * state.grid[1], -1).astype(np.float32) / np.float32(integers.TICKS)
+        values = values.reshape(2 * state.grid[0], 2 * state.grid[1], -1).astype(np.float32) / np.float32(
+            integers.TICKS
+        )
 
         def evaluate(tile: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, ...]:
             found = run(_synthesised, (self.network,), self._placed["transforms"], tile, inside)

@@ -93,10 +93,17 @@ def _init(config: TransformConfig, basis: Array, key: PRNGKeyArray) -> Parameter
 
     def network(inputs: int, outputs: int) -> Parameters:
         blocks = {
-            f"block_{i}": {"first": fresh(next(keys), 3, width, width), "second": fresh(next(keys), 3, width, width, 0.2)}
+            f"block_{i}": {
+                "first": fresh(next(keys), 3, width, width),
+                "second": fresh(next(keys), 3, width, width, 0.2),
+            }
             for i in range(config.blocks)
         }
-        return {"entry": fresh(next(keys), 1, inputs, width), **blocks, "head": fresh(next(keys), 1, width, outputs, 0.0)}
+        return {
+            "entry": fresh(next(keys), 1, inputs, width),
+            **blocks,
+            "head": fresh(next(keys), 1, width, outputs, 0.0),
+        }
 
     parameters: Parameters = {
         "analysis": network(3 * BLOCK**2, latents),

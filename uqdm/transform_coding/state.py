@@ -76,9 +76,7 @@ class TransformState:
       reference: mu and 8 log2 s, both in ticks, like `values`; None before the model has said them.
     """
 
-    def __init__(
-        self, code: TransformCode, height: int, width: int, seed: int, picture: np.ndarray | None = None
-    ):
+    def __init__(self, code: TransformCode, height: int, width: int, seed: int, picture: np.ndarray | None = None):
         self.code, self.size, self.grid = code, (height, width), (-(-height // 16), -(-width // 16))
         places, latents = self.grid[0] * self.grid[1], code.groups[-1].stop
         self.z = np.zeros((places, len(code.hyper_table.frequencies)), np.int8)

@@ -122,7 +122,8 @@ class Trainer:
             return rate + loss.squared_error(x, mean) / recipe.rate_weight, rate
         # Times of a batch share (0, 1) evenly.
         order, within = jax.random.split(times)
-        t = (jax.random.permutation(order, len(x)) + jax.random.uniform(within, (len(x),))) / len(x)
+        places = jax.random.permutation(order, jnp.arange(len(x), dtype=jnp.float32))
+        t = (places + jax.random.uniform(within, (len(x),))) / len(x)
         shown = loss.denoised(self.config, parameters, x, sent.latents, t, noise)
         error = loss.squared_error(x, shown.mean) + shown.weight * loss.squared_error(x, shown.predicted)
         total = rate + error / (2 * recipe.rate_weight)
@@ -186,7 +187,9 @@ class Trainer:
         x = jnp.asarray(pictures[:, :height, :width], jnp.float32)
         parts = [self._jitted_shown(parameters, one[None], jax.random.key(0)) for one in x]
         row: dict[str, int | float] = {"bpp": round(float(np.mean([bpp for bpp, _ in parts])), 5)}
-        for name, errors in zip(("mean_db", "one_db", "four_db"), zip(*(e for _, e in parts), strict=True), strict=False):
+        for name, errors in zip(
+            ("mean_db", "one_db", "four_db"), zip(*(e for _, e in parts), strict=True), strict=False
+        ):
             row[name] = round(float(np.mean([10 * np.log10(255**2 / float(e[0])) for e in errors])), 4)
         return [row]
 
