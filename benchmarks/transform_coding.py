@@ -1,13 +1,14 @@
 """Transform codecs and conditional diffusion decoders beside the nested codec, JPEG and AVIF: real files.
 
-    python benchmarks/transform_coding.py SHARED MODEL.npz... [--views 32] [--photographs 8] [--evaluations 1 4 16]
+    python benchmarks/transform_coding.py SHARED MODEL.npz... [--views 32] [--photographs 8] [--evaluations 1 4]
 
-Of views of 64 x 64 pixels (SHARED/data/val64.npz) and of the centres, 256 x 256, of photographs (SHARED/data/photos_val),
-means over pictures: bits per pixel of whole files, PSNR, and LPIPS-SqueezeNet. Every model has a row for its whole
-stream, for prefixes that hold a quarter and a half of its latents, and, where it has a diffusion decoder, for what that
-draws of the whole stream. The nested codec (`small` for views, `photo` for photographs) is cut to the bytes of the whole
-stream picture by picture, as are JPEG and AVIF, at their best qualities that take no more bytes; where there is none, the
-picture does not count for the means of that row, and the row says how many do. JPEG's tables, some 600 bytes, count.
+Of views of 64 x 64 pixels (SHARED/data/val64.npz) and of the centres, 256 x 256, of photographs
+(SHARED/data/photos_val), means over pictures: bits per pixel of whole files, PSNR, and LPIPS-SqueezeNet. Every model
+has a row for its whole stream, for prefixes that hold a quarter and a half of its latents, and, where it has a
+diffusion decoder, for what that draws of the whole stream. The nested codec (`small` for views, `photo` for
+photographs) is cut to the bytes of the whole stream picture by picture, as are JPEG and AVIF, at their best qualities
+that take no more bytes; where there is none, the picture does not count for the means of that row, and the row says how
+many do. JPEG's tables, some 600 bytes, count.
 """
 
 import argparse

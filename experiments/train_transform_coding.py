@@ -1,14 +1,14 @@
 """Trains a transform codec, or one with a conditional diffusion decoder (uqdm.transform_coding).
 
-    python experiments/train_transform_coding.py --folder run --pictures photographs/ views64.npz --validate val_photos/ \\
-        --export ntc.npz
+    python experiments/train_transform_coding.py --folder run --pictures photographs/ views64.npz \\
+        --validate val_photos/ --export ntc.npz
     python experiments/train_transform_coding.py --folder run_cdc --pictures photographs/ views64.npz \\
         --validate val_photos/ --start-from ntc.npz --recipe.diffusion --export cdc.npz
 
-One model has one rate, `--recipe.rate-weight` (lambda; 50 is about 35 dB on photographs, 200 about 30). The second
-command adds a diffusion decoder and trains everything end to end; `--perceptual FILE --recipe.perceptual-weight 1` adds
-LPIPS to its loss. Streams are then made by `uqdm encode --model ntc.npz`, and shown by `uqdm decode --model cdc.npz
---method diffuse --evaluations 4`. A run that was killed goes on when the same command is given again.
+One model has one rate, which `--recipe.rate-weight` (lambda, larger for fewer bits) decides. The second command adds a
+diffusion decoder and trains everything end to end; `--perceptual FILE --recipe.perceptual-weight 1` adds LPIPS to its
+loss. Streams are then made by `uqdm encode --model ntc.npz`, and shown by `uqdm decode --model cdc.npz --method diffuse
+--evaluations 4`. A run that was killed goes on when the same command is given again.
 """
 
 from dataclasses import dataclass, field

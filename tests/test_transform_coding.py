@@ -233,8 +233,8 @@ def test_files_come_back(name, tmp_path):
     assert from_config(json.loads(json.dumps(to_config(model.network)))) == model.network == again.network
     picture = make_picture(9, 17)
     assert uqdm.encode(picture, model=again) == uqdm.encode(picture, model=model)
+    config = np.frombuffer(model.arrays["config"].tobytes().replace(b'"format": 1', b'"format": 2'), np.uint8)
     with pytest.raises(ValueError, match="format 2 is unknown"):
-        config = np.frombuffer(model.arrays["config"].tobytes().replace(b'"format": 1', b'"format": 2'), np.uint8)
         TransformModel.from_arrays({**model.arrays, "config": config})
 
 

@@ -19,10 +19,10 @@ from .library import load_model as load_model
 from .nested.model import NestedModel as NestedModel
 from .reconstruction import Ancestral as Ancestral
 from .reconstruction import Denoise as Denoise
+from .reconstruction import Diffuse as Diffuse
 from .reconstruction import Flow as Flow
 from .reconstruction import Mixture as Mixture
 from .reconstruction import Refine as Refine
-from .reconstruction import Diffuse as Diffuse
 from .reconstruction import Restore as Restore
 from .reconstruction import Sample as Sample
 

@@ -1,1 +1,1 @@
-"""Nonlinear transform coding (review, Section II-B), and its receiver that is a conditional diffusion model (Eq. 22)."""
+"""Nonlinear transform coding (review, Section II-B), and a receiver that is a conditional diffusion model (Eq. 22)."""

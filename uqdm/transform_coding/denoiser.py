@@ -1,17 +1,17 @@
 """The conditional diffusion decoder: a picture drawn from latents (Yang and Mandt 2023, CDC; review, Eq. 22).
 
-The mean decoder leaves r = (x - m) / e open, m its picture and e the root mean square of its errors. The process runs on
-r, with t from 0 to 1 and the cosine schedule,
+The mean decoder leaves r = (x - m) / e open, m its picture and e the root mean square of its errors. The process runs
+on r, with t from 0 to 1 and the cosine schedule,
 
     r_t = alpha r + sigma eps,      alpha = cos(pi t / 2),      sigma = sin(pi t / 2).                     (1)
 
-As a process on x that is CDC's, with the schedule moved towards less noise by 1 / e: what is known from the latents anyway
-is not covered again (as in Hoogeboom et al. 2023, HFD). The network predicts x,
+As a process on x that is CDC's, with the schedule moved towards less noise by 1 / e: what is known from the latents
+anyway is not covered again (as in Hoogeboom et al. 2023, HFD). The network predicts x,
 
     x' = m + e (alpha r_t + sigma f(r_t, m, h, t)),                                                     (2)
 
-what would be right if r were Gaussian of variance 1, and a correction; h are the features that the mean decoder computes
-of the latents, which enter the U-Net at each of its scales. The weight of a time in the loss is that of CDC,
+what would be right if r were Gaussian of variance 1, and a correction; h are the features that the mean decoder
+computes of the latents, which enter the U-Net at each of its scales. The weight of a time in the loss is that of CDC,
 
     lambda(t) = min(SNR, 5) / 5,          SNR = (alpha / sigma)^2 / (e / 127.5)^2,                       (3)
 
@@ -21,7 +21,8 @@ Sampling is DDIM's (Song et al. 2021, without noise): with eps' = (r_t - alpha_t
 
     r_s = alpha_s r' + sigma_s eps',                                                                    (4)
 
-in equal steps from r_1 = gamma n, n normal noise. CDC takes gamma = 0.8 for quality that is seen, 0 for the smaller error.
+in equal steps from r_1 = gamma n, n normal noise. CDC takes gamma = 0.8 for quality that is seen, 0 for the smaller
+error.
 """
 
 from collections.abc import Callable

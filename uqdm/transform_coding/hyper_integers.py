@@ -14,7 +14,6 @@ hyper-latents are frequencies of the values -31 ... 31 out of 2^16, a row per ch
 import functools
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int8, UInt8, UInt16

@@ -1,8 +1,8 @@
 """Convolutions and foldings that the transforms are made of; parameters are nested dictionaries of float32 arrays.
 
-All networks work on grids of blocks of pixels. A grid may be a tile that reaches beyond the picture: `inside` says where
-the picture is, and activations outside of it are zeros, which is what a SAME convolution sees beyond a border. So results
-do not depend on tiles.
+All networks work on grids of blocks of pixels. A grid may be a tile that reaches beyond the picture: `inside` says
+where the picture is, and activations outside of it are zeros, which is what a SAME convolution sees beyond a border. So
+results do not depend on tiles.
 """
 
 import jax

@@ -2,8 +2,8 @@
 
     R + D / lambda        in bits per pixel; D the squared error of a pixel, summed over its three colours,     (1)
 
-lambda in squared pixel values per bit: what CDC and the review's Eq. 22 minimise, lambda R + D, over lambda. While lambda
-is small beside the variance of pixels, the best width of an orthonormal transform's quantizer is
+lambda in squared pixel values per bit: what CDC and the review's Eq. 22 minimise, lambda R + D, over lambda. While
+lambda is small beside the variance of pixels, the best width of an orthonormal transform's quantizer is
 
     Delta = sqrt(6 lambda / ln 2),                                                                      (2)
 

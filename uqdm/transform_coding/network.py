@@ -1,8 +1,8 @@
 """The transforms and the entropy model, in floating point: a mean-scale hyperprior.
 
-A picture x is seen as a grid of blocks of 8 x 8 pixels, 192 numbers each. Analysis and synthesis are linear transforms of
-blocks, which begin as the principal components of blocks (the best linear transform), and networks that look at blocks
-around and begin at zero:
+A picture x is seen as a grid of blocks of 8 x 8 pixels, 192 numbers each. Analysis and synthesis are linear transforms
+of blocks, which begin as the principal components of blocks (the best linear transform), and networks that look at
+blocks around and begin at zero:
 
     y = A x + f_a(x),                       y^ -> x^ = S y^ + Delta f_s(y^).                               (1)
 
@@ -18,8 +18,9 @@ With u ~ U(-1/2, 1/2) the density of y + u is (psi * U)(y + u), so that the rate
 
 and that of a hyper-latent the same with a mixture of three logistic densities for every channel.
 
-h_s decides what bytes mean, so it is trained as it will be evaluated in integers (uqdm.transform_coding.hyper_integers):
-kernels and activations are rounded to 8 bits. It works on the grid of z; its outputs are those of all 4 blocks.
+h_s decides what bytes mean, so it is trained as it will be evaluated in integers
+(uqdm.transform_coding.hyper_integers): kernels and activations are rounded to 8 bits. It works on the grid of z; its
+outputs are those of all 4 blocks.
 """
 
 import functools

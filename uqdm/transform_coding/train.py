@@ -253,7 +253,7 @@ def fit(
         raise ValueError("perceptual_weight needs the weights of LPIPS: give their path")
     pictures = load_pictures(*sources)
     if start_from is not None:
-        config, parameters = start_from.network, start_from.parameters
+        config, parameters = start_from.network, jax.tree.map(jnp.asarray, start_from.parameters)
     else:
         config, parameters = _fresh(recipe, pictures)
     if recipe.diffusion and config.denoiser is None:
