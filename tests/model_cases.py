@@ -41,7 +41,7 @@ def reconstruct(
     data: bytes, model: Model, way: str, seed: int = 0, steps: int | None = None, realism: float | None = None
 ) -> np.ndarray:
     """What a prefix shows when the missing part is filled in by a named way."""
-    given = {"seed": seed, "remaining_steps": steps}
+    given = {"seed": seed, "remaining_steps": steps} | ({} if steps is None else {"evaluations": steps})
     chosen: Any = named(way) if way in NAMES else way
     fields = getattr(chosen, "__dataclass_fields__", {})
     chosen = replace(chosen, **{name: value for name, value in given.items() if name in fields}) if fields else chosen
@@ -258,6 +258,34 @@ def latent_codec(width: float = 1 / 256, dithered: bool = True):
 
 
 @functools.cache
+def transform_model(universal: bool = False, diffusion: bool = False):
+    """Transform coding with cosines for a linear transform, untrained networks, and widths of 4 pixel values."""
+    from uqdm.transform_coding import denoiser, network
+    from uqdm.transform_coding.config import DenoiserConfig, TransformConfig
+    from uqdm.transform_coding.model import TransformModel
+
+    rows, columns = np.mgrid[:8, :8]
+    cosines = np.sqrt(np.where(rows == 0, 1, 2) / 8) * np.cos(np.pi * rows * (2 * columns + 1) / 16)
+    colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+    basis = np.einsum("ax,by,ij->abixyj", cosines, cosines, colours).reshape(192, 192)
+    order = np.argsort(np.add.outer(rows + columns, 3 * np.arange(3)).reshape(-1), kind="stable")
+    config = TransformConfig(
+        spread=tuple((60.0 / (1 + np.arange(192.0) / 4)).tolist()),
+        step=4.0,
+        universal=universal,
+        width=8,
+        blocks=1,
+        hyper_latents=4,
+        hyper_width=8,
+        denoiser=DenoiserConfig(widths=(4, 8, 8), condition=8) if diffusion else None,
+    )
+    parameters = network.init(config, basis[order].T.astype(np.float32), jax.random.key(0))
+    if config.denoiser is not None:
+        parameters["denoiser"] = denoiser.init(config.denoiser, config.width, jax.random.key(1))
+    return TransformModel.from_training(network=config, parameters=parameters, name="transform")
+
+
+@functools.cache
 def page(old: str = "", new: str = "") -> dict[str, Any]:
     """Names of the code of docs/howto/own_model.md, with a part of the text exchanged."""
     text = (TESTS.parent / "docs" / "howto" / "own_model.md").read_text()
@@ -290,7 +318,7 @@ class Case:
       lossless: whether streams end in it.
       forward: whether its state is z_t of a diffusion process.
       random: whether streams depend on the seed.
-      noisy_end: whether whole streams leave noise, which ways to reconstruct take away.
+      closed: whether nothing is left to reconstruct where a whole stream is known.
     """
 
     make: Callable[[], Any]
@@ -307,7 +335,7 @@ class Case:
     lossless: bool = False
     forward: bool = False
     random: bool = True
-    noisy_end: bool = False
+    closed: bool = True
 
     @property
     def model(self) -> Any:
@@ -417,7 +445,7 @@ CASES = {
         size=(75, 118),
         grain=8,
         residual=False,
-        noisy_end=True,
+        closed=False,
     ),
     "drawn": Case(
         make=DrawnModel,
@@ -427,6 +455,26 @@ CASES = {
         fall_db=6.0,
         residual=False,
         random=False,
+    ),
+    "transform coding": Case(
+        make=transform_model,
+        other=lambda: transform_model(universal=True),
+        ways={"denoise": False},
+        psnr_db=44.0,
+        fall_db=1.0,
+        stride=5,
+        residual=False,
+        random=False,
+    ),
+    "conditional diffusion": Case(
+        make=lambda: transform_model(universal=True, diffusion=True),
+        other=transform_model,
+        ways={"denoise": False, "diffuse": True},
+        psnr_db=42.0,
+        fall_db=1.0,
+        stride=5,
+        residual=False,
+        closed=False,
     ),
     "on one page": Case(
         make=page_model,

@@ -19,6 +19,7 @@ from .library import load_model as load_model
 from .nested.model import NestedModel as NestedModel
 from .reconstruction import Ancestral as Ancestral
 from .reconstruction import Denoise as Denoise
+from .reconstruction import Diffuse as Diffuse
 from .reconstruction import Flow as Flow
 from .reconstruction import LatentFlow as LatentFlow
 from .reconstruction import Mixture as Mixture

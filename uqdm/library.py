@@ -73,6 +73,10 @@ FAMILIES: dict[str, Family] = {
     "latent": Family(reader="uqdm.latent.file:read_model", reconstructions=("denoise", "latent_flow")),
     "predictor": Family(reconstructions=_REVERSE),
     "drawn": Family(),
+    "transform coding": Family(reader="uqdm.transform_coding.model:TransformModel.from_arrays"),
+    "conditional diffusion": Family(
+        reader="uqdm.transform_coding.model:TransformModel.from_arrays", reconstructions=("denoise", "diffuse")
+    ),
 }
 """By `Model.family`; a family that is not here has neither files nor a residual, and is denoised."""
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from uqdm.metrics.pair import check_pair
 from uqdm.metrics.squeezenet import feature_maps, read_weights
 
-__all__ = ["lpips"]
+__all__ = ["lpips", "perceptual_distances"]
 
 
 def lpips(x: np.ndarray, y: np.ndarray, weights: str | Path) -> float:
@@ -39,6 +39,26 @@ def lpips(x: np.ndarray, y: np.ndarray, weights: str | Path) -> float:
         raise ValueError(f"{weights} holds no weights of LPIPS: give a file with lin0, ..., lin6")
     maps_x, maps_y = (feature_maps(arrays, picture[None]) for picture in (x, y))
     return float(_distance(maps_x, maps_y, [arrays[f"lin{i}"] for i in range(len(maps_x))]))
+
+
+def perceptual_distances(
+    x: Float[Array, "n H W 3"], y: Float[Array, "n H W 3"], weights: str | Path
+) -> Float[Array, " n"]:
+    """LPIPS-SqueezeNet of pairs of pictures in pixel values (0 to 255, not rounded): with gradients, for trainings.
+
+    Raises:
+      ValueError: the pictures are too small, or the file has other weights.
+    """
+    arrays = read_weights(weights)
+    if "lin6" not in arrays:
+        raise ValueError(f"{weights} holds no weights of LPIPS: give a file with lin0, ..., lin6")
+    total = jnp.zeros((len(x),))
+    for i, (a, b) in enumerate(zip(*(feature_maps(arrays, pictures) for pictures in (x, y)), strict=True)):
+        # With a gradient where all features are zero, unlike `_unit`.
+        a, b = (maps * jax.lax.rsqrt(jnp.sum(jnp.square(maps), -1, keepdims=True) + 1e-10) for maps in (a, b))
+        difference = jnp.mean(jnp.square(a - b), (1, 2))
+        total = total + jnp.matmul(difference, arrays[f"lin{i}"], precision="highest")
+    return total
 
 
 @jax.jit

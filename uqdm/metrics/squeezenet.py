@@ -61,7 +61,7 @@ def squeezenet_features(pictures: np.ndarray, weights: str | Path) -> list[np.nd
     return [np.asarray(m) for m in feature_maps(read_weights(weights), pictures)]
 
 
-def feature_maps(weights: Weights, pictures: np.ndarray) -> list[Array]:
+def feature_maps(weights: Weights, pictures: np.ndarray | Array) -> list[Array]:
     """`squeezenet_features` in JAX, with weights as `read_weights` returns them."""
     if min(pictures.shape[1:3]) < MIN_SIDE:
         height, width = pictures.shape[1:3]

@@ -5,6 +5,7 @@ Refine()                  likewise, by a network that was trained for that: the 
 Restore(seed=1)           what is missing is drawn by a network that was trained for that: the nested process
 Sample(seed=1)            what is missing is drawn from the model itself: the nested process
 Ancestral(seed=1)         likewise, in the reverse process: diffusion processes
+Diffuse(seed=1)           what is missing is drawn by a conditional diffusion decoder: transform coding
 Flow()                    the end of the probability-flow differential equation: diffusion processes
 LatentFlow()              noise is taken from a latent by a flow: models of latents
 Mixture(realism=0.5, drawn=Sample())    between the mean and a draw (review, Eq. 17)

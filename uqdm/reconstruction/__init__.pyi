@@ -1,6 +1,7 @@
 from .by_name import NAMES as NAMES
 from .by_name import named as named
 from .denoise import Denoise as Denoise
+from .diffuse import Diffuse as Diffuse
 from .latent_flow import LatentFlow as LatentFlow
 from .realism import Mixture as Mixture
 from .restore import Refine as Refine

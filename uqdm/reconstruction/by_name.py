@@ -12,6 +12,7 @@ _CLASSES = {
     "restore": "uqdm.reconstruction.restore:Restore",
     "sample": "uqdm.reconstruction.sample:Sample",
     "ancestral": "uqdm.reconstruction.reverse:Ancestral",
+    "diffuse": "uqdm.reconstruction.diffuse:Diffuse",
     "flow": "uqdm.reconstruction.reverse:Flow",
     "latent_flow": "uqdm.reconstruction.latent_flow:LatentFlow",
 }

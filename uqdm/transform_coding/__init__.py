@@ -1,0 +1,1 @@
+"""Nonlinear transform coding (review, Section II-B), and a receiver that is a conditional diffusion model (Eq. 22)."""
