@@ -5,7 +5,8 @@
 
 Latents of random crops are made once and kept in the folder. A run that was killed goes on when the same command is
 given again, with the same result as if it had not been. `--recipe.NAME` changes a number of the recipe;
-`--run.stop-after 1` exports what the last checkpoint has.
+`--run.stop-after 1` exports what the last checkpoint has. With `--linear` nothing is trained: noise is taken from
+latents by the best linear denoiser (uqdm.latent.linear).
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from uqdm.errors import PictureError
 from uqdm.latent.file import LatentFile
+from uqdm.latent.linear import moments
 from uqdm.latent.prediction import fitted
 from uqdm.latent.train import Recipe, fit, latents_of
 from uqdm.training.dataset import load_pictures, open_source
@@ -45,6 +47,8 @@ class Arguments:
     """Widths of models that round."""
     dithered: tuple[float, ...] = ()
     """Widths of models with dithered quantization."""
+    linear: bool = False
+    """Make models with a linear denoiser, without training."""
     run: tyro.conf.OmitArgPrefixes[Run] = field(default_factory=Run)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -66,11 +70,18 @@ def main(arguments: Arguments) -> None:
     autoencoder = Autoencoder.from_bytes(arguments.autoencoder.read_bytes())
     recipe, folder = arguments.recipe, arguments.folder
     own = latents(folder / "latents.npy", autoencoder, arguments.pictures, recipe.pixels, recipe.latents, recipe.seed)
+    if arguments.linear:
+        export(arguments, autoencoder, own, None)
+        return
     validation = {}
     for number, source in enumerate(arguments.validate):
         path = folder / f"validation_{number}.npy"
         validation[Path(source).stem] = latents(path, autoencoder, (source,), recipe.pixels, 24, recipe.seed + 1)
-    network = fit(recipe, own, validation, folder, run=arguments.run)
+    export(arguments, autoencoder, own, fit(recipe, own, validation, folder, run=arguments.run))
+
+
+def export(arguments: Arguments, autoencoder: Autoencoder, own: np.ndarray, network) -> None:
+    """Writes a model for every width."""
     if not arguments.export:
         return
     arguments.export.mkdir(parents=True, exist_ok=True)
@@ -83,6 +94,7 @@ def main(arguments: Arguments) -> None:
                 dithered=dithered,
                 prediction=fitted(own[:_FITTED], width, dithered=dithered),
                 network=network,
+                linear=None if network else moments(own[:_FITTED], width, dithered=dithered),
                 name=name,
             )
             file.save(arguments.export / f"{name}.npz")

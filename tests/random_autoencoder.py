@@ -63,9 +63,10 @@ def random_prediction(width: float, channels: int = 16, group: int = 2) -> Predi
     return Prediction(rng.permutation(channels), np.zeros(channels, np.int64), kernel, bounds, scales)
 
 
-@functools.cache
-def random_latent_file(width: float, dithered: bool = True, with_network: bool = True) -> LatentFile:
-    """A model of latents of the random autoencoder."""
+def random_latent_file(
+    width: float, dithered: bool = True, with_network: bool = True, linear: dict[str, np.ndarray] | None = None
+) -> LatentFile:
+    """A model of latents of the random autoencoder; a linear denoiser takes the place of the network."""
     config = LatentNetworkConfig(channels=16, widths=(8, 8), blocks=(1, 1), condition=8, std=0.5)
     parameters = networks.init(config, jax.random.key(0))
     parameters["head"]["kernel"] = 0.3 * np.random.default_rng(0).normal(size=parameters["head"]["kernel"].shape)
@@ -74,6 +75,7 @@ def random_latent_file(width: float, dithered: bool = True, with_network: bool =
         width=width,
         dithered=dithered,
         prediction=random_prediction(width),
-        network=(config, parameters) if with_network else None,
+        network=(config, parameters) if with_network and linear is None else None,
+        linear=linear,
         name="random latent",
     )

@@ -23,6 +23,7 @@ from uqdm.latent import network as networks
 from uqdm.latent.counted import LARGEST, decode_counted, encode_counted, read_rounded, write_rounded
 from uqdm.latent.denoising import denoised, gamma_of
 from uqdm.latent.file import read_model
+from uqdm.latent.linear import LinearPredictor, moments
 from uqdm.latent.network import LatentNetworkConfig
 from uqdm.latent.palette import decode_palette, dithered, encode_palette, palette_of
 from uqdm.latent.prediction import TICKS, Prediction, fitted
@@ -153,6 +154,8 @@ def test_files_hold_all_of_a_model(tmp_path):
     with pytest.raises(ValueError, match="the parts of this model have"):
         read_model(arrays)
     picture = make_picture(9, 9)
+    linear = moments(np.random.default_rng(0).normal(size=(4, 8, 8, 16)), 1 / 64, dithered=True)
+    assert isinstance(random_latent_file(1 / 64, linear=linear).model().predictor, LinearPredictor)
     blind = random_latent_file(1 / 64, with_network=False).model()
     with pytest.raises(ValueError, match="this model has no predictor of noise"):
         uqdm.decode(uqdm.encode(picture, model=blind), model=blind, reconstruction="latent_flow")
@@ -185,6 +188,22 @@ def test_the_flow_goes_from_noisy_latents_to_the_mean_in_one_step_and_to_their_l
     assert math.exp(gamma_of(width, 2.0)) == pytest.approx(noise / 4)
 
 
+@pytest.mark.parametrize("is_dithered", [False, True])
+def test_linear_denoisers_use_what_is_around(latents, is_dithered):
+    width, x = 2.0, latents[0]
+    if is_dithered:
+        y = x + np.random.default_rng(5).uniform(-width / 2, width / 2, x.shape)
+    else:
+        y = width * np.rint(x / width)
+    predictor = LinearPredictor(moments(latents[1:], width, dithered=is_dithered), width)
+    assert predictor.scale == pytest.approx(latents.std(), rel=0.05)
+    mean, flowed = (denoised(predictor, y, width, count) for count in (1, 8))
+    error, variance = np.square(y - x).mean(), x.var()
+    alone = variance - np.mean(x * y) ** 2 / np.mean(y * y)  # by one number for all elements
+    assert np.square(mean - x).mean() < 0.8 * min(error, alone)
+    assert abs(flowed.std() - x.std()) < abs(mean.std() - x.std())
+
+
 def test_predictors_that_give_no_numbers_are_refused():
     class Broken(Gaussian):
         def predict(self, z, gamma):
@@ -204,9 +223,10 @@ def test_a_fresh_network_gives_the_estimate_for_independent_elements_and_learns(
     np.testing.assert_allclose(estimate, expected, rtol=1e-4, atol=1e-5)
     trainer = Trainer(recipe=Recipe(widths=(8, 8), blocks=(1, 1), steps=40, warm_up=5), channels=4, std=1.0)
     state, losses = trainer.init(), []
-    for step in range(40):
-        state, metrics = trainer.update(state, np.asarray(latents[:8, :12, :12], np.float32), step)
-        losses.append(float(metrics["loss"]))
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
+        for step in range(40):
+            state, metrics = trainer.update(state, np.asarray(latents[:8, :12, :12], np.float32), step)
+            losses.append(float(metrics["loss"]))
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
 
 

@@ -5,6 +5,7 @@
     prediction/...     int32: uqdm.latent.prediction.Prediction
     tables/...         uint16: channel_sim.split_tables
     network/...        float16: parameters of the network, where there is one
+    linear/...         float32: moments of latents and of their errors (uqdm.latent.linear), where there is none
 
 The id covers all of it: streams name the autoencoder, the predictor, its scale and the rate that they were made with.
 """
@@ -19,6 +20,7 @@ from channel_sim.split_tables import SplitTables
 from uqdm import archive
 from uqdm.latent import network as networks
 from uqdm.latent.denoising import NetworkPredictor
+from uqdm.latent.linear import LinearPredictor
 from uqdm.latent.model import LatentModel
 from uqdm.latent.network import LatentNetworkConfig
 from uqdm.latent.prediction import Prediction
@@ -42,6 +44,7 @@ class LatentFile(archive.Contents):
         prediction: Prediction,
         tables: SplitTables | None = None,
         network: tuple[LatentNetworkConfig, Any] | None = None,
+        linear: Mapping[str, np.ndarray] | None = None,
         name: str = "latent",
     ) -> "LatentFile":
         """Puts a file together.
@@ -53,6 +56,7 @@ class LatentFile(archive.Contents):
           prediction: made for all of that (uqdm.latent.prediction.fitted).
           tables: logistic ones by default.
           network: that takes noise from latents, and its parameters.
+          linear: moments for a linear denoiser, which is taken where there is no network.
           name: for people.
         """
         config = {
@@ -69,6 +73,7 @@ class LatentFile(archive.Contents):
         arrays |= {f"tables/{name}": array for name, array in (tables or SplitTables.logistic()).to_arrays().items()}
         for path, leaf in jax.tree_util.tree_leaves_with_path(network[1] if network else {}):
             arrays["network/" + "/".join(str(part.key) for part in path)] = np.asarray(leaf, np.float16)
+        arrays |= {f"linear/{name}": np.asarray(array, np.float32) for name, array in (linear or {}).items()}
         return cls(arrays=arrays)
 
     @property
@@ -86,6 +91,10 @@ class LatentFile(archive.Contents):
         leaves = archive.under("network/", self.arrays)
         parameters = archive.nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
         return networks.from_config(self.config["network"]), parameters
+
+    def _linear(self, width: float) -> LinearPredictor | None:
+        moments = archive.under("linear/", self.arrays)
+        return LinearPredictor(moments, width) if moments else None
 
     def model(self) -> LatentModel:
         """Which codes.
@@ -109,7 +118,7 @@ class LatentFile(archive.Contents):
             dithered=dithered,
             prediction=prediction,
             tables=SplitTables.from_arrays(**archive.under("tables/", self.arrays)),
-            predictor=NetworkPredictor(*network, dithered=dithered) if network else None,
+            predictor=NetworkPredictor(*network, dithered=dithered) if network else self._linear(width),
             id=self.id,
             name=self.name,
         )
