@@ -247,7 +247,7 @@ def _standard_promotion():
 
 RECIPE = Recipe(
     rate_weight=100.0, latents=24, width=8, blocks=1, hyper_latents=4, hyper_width=8, crops=((32, 4),),
-    denoiser_widths=(4, 8, 8), steps=40, warm_up=5, component_crops=50,
+    denoiser_widths=(4, 8, 8), steps=40, warm_up=5, component_crops=50, learning_rate=1e-2,
 )  # fmt: skip
 
 

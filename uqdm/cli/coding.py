@@ -92,10 +92,11 @@ def add_commands(commands: Commands) -> None:
         "--method",
         default="denoise",
         help="how what is missing is filled in: denoise (default); refine, restore or sample, for the nested process; "
-        "ancestral or flow, for UQDM and Gaussian models; latent_flow, for models of latents",
+        "ancestral or flow, for UQDM and Gaussian models; latent_flow, for models of latents; diffuse, for conditional "
+        "diffusion",
     )
     sub.add_argument("--remaining-steps", type=count, metavar="N", help="steps of the reverse process to take")
-    sub.add_argument("--evaluations", type=count, metavar="N", help="of the network that restores (1)")
+    sub.add_argument("--evaluations", type=count, metavar="N", help="of the network that restores (1) or diffuses (4)")
     sub.add_argument("--seed", type=seed, default=0, help="of draws (0)")
     sub.add_argument("--realism", type=fraction, metavar="R", help="between denoised (0) and drawn (1)")
     sub.add_argument("--all", metavar="DIR", help="write one picture per step into a folder")

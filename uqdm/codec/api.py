@@ -290,8 +290,9 @@ def decode(
         the mean of what it may be. For the nested process `Restore()` draws it by a network that was trained for that,
         where there is one (for `photo`), and `Sample()` from the model itself; `Refine()` is that network's mean, in
         floating point and nearer to the picture; for diffusion processes `Ancestral()`
-        does, and `Flow()` follows the probability-flow differential equation. These look like pictures, and are farther
-        from the original. The names "denoise", "refine", "restore", "sample", "ancestral" and "flow" stand for them.
+        does, and `Flow()` follows the probability-flow differential equation; for conditional diffusion `Diffuse()`
+        does. These look like pictures, and are farther from the original. The names "denoise", "refine", "restore",
+        "sample", "ancestral", "flow" and "diffuse" stand for them.
       realism: in [0, 1], mixes the denoised picture (0) with the reconstruction (1; by default "restore" where the
         model has it, "sample" or "ancestral"). With a draw from the posterior these are the best of the
         distortion-perception tradeoff that one stream allows (review, Eq. 17).
