@@ -2,7 +2,8 @@
 
     python experiments/draws_sheet.py SHARED KEPT OUT.jpg [--bpp 0.1 0.2 0.3]
 
-A row per crop and rate; the crops are a portrait, a texture, a landscape and letters. The file takes at most 400 kB.
+A row per crop and way, a column per rate; the crops are a portrait, a texture, a landscape and letters. The file takes
+at most 400 kB.
 """
 
 import argparse
@@ -14,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from uqdm.training.dataset import load_pictures
 
-CROPS = {"portrait": (12, 70, 360), "texture": (11, 240, 60), "landscape": (15, 190, 300), "text": (22, 110, 400)}
+CROPS = {"portrait": (12, 80, 370), "texture": (11, 256, 70), "landscape": (15, 190, 310), "text": (22, 130, 420)}
 """Number of a photograph, top and left of a square."""
-SIDE, GAP, HEAD = 256, 6, 24
+SIDE, GAP, HEAD = 224, 6, 22
 WAYS = {"mean (refine)": "refined", "draw (restore)": "drawn-1", "AVIF": "AVIF"}
 MOST_BYTES = 400_000
 
@@ -30,23 +31,23 @@ def main() -> None:
     parser.add_argument("--bpp", type=float, nargs="+", default=[0.1, 0.2, 0.3])
     options = parser.parse_args()
     pictures = load_pictures(options.shared / "data" / "photos_val")
-    rows = [(*crop, rate) for crop in CROPS.items() for rate in options.bpp]
-    size = (4 * (SIDE + GAP) - GAP, len(rows) * (SIDE + HEAD + GAP))
-    sheet, font = Image.new("RGB", size, "white"), ImageFont.load_default(15)
-    draw = ImageDraw.Draw(sheet)
-    for row, (name, (number, top, left), rate) in enumerate(rows):
-        kept = options.kept / f"{rate:g}"
-        tiles: dict[str, np.ndarray | None] = {f"{name}: original": pictures[number]}
-        for way, file in WAYS.items():
-            path = kept / f"{number:02}-{file}.png"
-            tiles[f"{way}, {rate:g} bpp"] = np.asarray(Image.open(path)) if path.exists() else None
-        for column, (label, picture) in enumerate(tiles.items()):
-            x, y = column * (SIDE + GAP), row * (SIDE + HEAD + GAP)
-            draw.text((x + 2, y + 3), label, "black", font)
-            if picture is None:
-                draw.text((x + 2, y + HEAD + 3), "no file is so small", "black", font)
-            else:
-                sheet.paste(Image.fromarray(picture[top : top + SIDE, left : left + SIDE]), (x, y + HEAD))
+    columns, rows = 1 + len(options.bpp), len(CROPS) * len(WAYS)
+    sheet = Image.new("RGB", (columns * (SIDE + GAP) - GAP, rows * (SIDE + HEAD + GAP)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+
+    def put(row: int, column: int, label: str, picture: np.ndarray | None, top: int, left: int) -> None:
+        x, y = column * (SIDE + GAP), row * (SIDE + HEAD + GAP)
+        draw.text((x + 2, y + 3), label if picture is not None else f"{label}: none so small", "black", font)
+        if picture is not None:
+            sheet.paste(Image.fromarray(picture[top : top + SIDE, left : left + SIDE]), (x, y + HEAD))
+
+    for block, (name, (number, top, left)) in enumerate(CROPS.items()):
+        put(block * len(WAYS), 0, f"{name}: original", pictures[number], top, left)
+        for row, (way, file) in enumerate(WAYS.items(), block * len(WAYS)):
+            for column, rate in enumerate(options.bpp, 1):
+                path = options.kept / f"{rate:g}" / f"{number:02}-{file}.png"
+                shown = np.asarray(Image.open(path)) if path.exists() else None
+                put(row, column, f"{way}, {rate:g} bpp", shown, top, left)
     for quality in range(95, 20, -1):
         sheet.save(buffer := io.BytesIO(), "JPEG", quality=quality, optimize=True, progressive=True)
         if len(buffer.getvalue()) <= MOST_BYTES:
