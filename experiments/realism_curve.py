@@ -36,6 +36,23 @@ def in_db(error):
     return 10 * np.log10(255**2 / error)
 
 
+def draw(measured: np.ndarray, shown: np.ndarray, other: np.ndarray, out: Path) -> None:
+    """Squared errors and both measures of looks, a row per realism; the latter of AVIF as well."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
+    r = np.linspace(0, 1)
+    left.plot(r, in_db(measured[0] * (1 + r**2)), "--", color="0.45", label="theory, Eq. 19: D + r² D")
+    left.plot(REALISM, in_db(measured), "o-", color="#0072b2", label="measured")
+    left.set(xlabel="realism r", ylabel="PSNR of the mean squared error, dB")
+    for values, rival, label, marker, colour in zip(shown.T, other, LABELS, "os", ("#0072b2", "#b87600"), strict=True):
+        right.plot(REALISM, values / values[0], f"{marker}-", color=colour, label=label)
+        right.axhline(rival / values[0], color=colour, ls=":", label="the same of AVIF")
+    right.set(xlabel="realism r", ylabel="relative to r = 0, lower is better", ylim=(0, None))
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(out, dpi=130)
+
+
 def main() -> None:
     """Measures, prints and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,19 +88,7 @@ def main() -> None:
         theory = in_db(error * (1 + r**2))
         print(f"{r:g} | {own:.2f} | {in_db(own):.2f} | {theory:.2f} | {look[0]:.4f} | {look[1]:.2f}")
     print(f"AVIF, {len(rivals)} pictures | {other[0]:.4f} | {other[1]:.2f}")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
-    r = np.linspace(0, 1)
-    left.plot(r, in_db(error * (1 + r**2)), "--", color="0.45", label="theory, Eq. 19: D + r² D")
-    left.plot(REALISM, in_db(np.array(measured)), "o-", color="#0072b2", label="measured")
-    left.set(xlabel="realism r", ylabel="PSNR of the mean squared error, dB")
-    for values, rival, label, marker, colour in zip(shown.T, other, LABELS, "os", ("#0072b2", "#b87600"), strict=True):
-        right.plot(REALISM, values / values[0], f"{marker}-", color=colour, label=label)
-        right.axhline(rival / values[0], color=colour, ls=":", label="the same of AVIF")
-    right.set(xlabel="realism r", ylabel="relative to the mean (r = 0), lower is better", ylim=(0, None))
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
-    figure.savefig(options.out, dpi=130)
+    draw(np.array(measured), shown, other, options.out)
 
 
 if __name__ == "__main__":
