@@ -187,7 +187,7 @@ def main() -> None:
                 writer.writerows(found)
                 file.flush()
                 rows += found
-    print(table(rows))
+    print(table([row for row in rows if row["picture"] in pictures]))
 
 
 def write_sheet(path: Path, pictures: list[np.ndarray], codecs: dict[str, Callable]) -> None:
