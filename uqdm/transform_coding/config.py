@@ -28,6 +28,12 @@ class DenoiserConfig:
     condition: int = 64
     error: float = 8.0
 
+    @property
+    def halo(self) -> int:
+        """Blocks around one that its pixels depend on: 2 convolutions of 3 x 3 in a block of layers."""
+        half, quarter, eighth = self.blocks
+        return 2 * (1 + eighth) + (1 + quarter) + (2 + half) // 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformConfig:

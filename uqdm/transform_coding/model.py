@@ -40,8 +40,6 @@ __all__ = ["TransformModel"]
 _FORMAT = 1
 _SIDES = (8, 16, 32, 64)
 """Of tiles, in places of the grid that is evaluated."""
-_DENOISER_HALO = 8
-"""Blocks around one that the denoiser looks at, beside its features."""
 
 
 def _analysed(config: TransformConfig, parameters: Parameters, pixels: Any, inside: Any) -> tuple[Any, Any]:
@@ -236,7 +234,8 @@ class TransformModel(archive.Contents):
         Raises:
           ValueError: the model has no diffusion decoder.
         """
-        if self.network.denoiser is None:
+        config = self.network.denoiser
+        if config is None:
             raise ValueError(f"the model {self.name!r} has no diffusion decoder: train one with --recipe.diffusion")
         mean, features = self.mean_pixels(state, step)
         start = np.random.default_rng(seed).standard_normal(mean.shape, np.float32) * np.float32(start_noise)
@@ -249,10 +248,10 @@ class TransformModel(archive.Contents):
                 return (np.asarray(found),)
 
             given = np.concatenate([noisy, mean, features], -1)
-            return in_tiles(evaluate, _DENOISER_HALO, given, _SIDES)[0]
+            return in_tiles(evaluate, config.halo, given, _SIDES)[0]
 
         r = denoiser.ddim(predicted, start, evaluations)
-        return self._pixels(mean + np.float32(self.network.denoiser.error) * r, state)
+        return self._pixels(mean + np.float32(config.error) * r, state)
 
     @staticmethod
     def _pixels(blocks: np.ndarray, state: TransformState) -> np.ndarray:
