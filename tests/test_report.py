@@ -70,7 +70,7 @@ def shown():
 
 @pytest.fixture(scope="module")
 def text(shown):
-    return report.page(NAME, *shown, "model tiny")
+    return report.page(NAME, shown[0], shown[1], "model tiny")
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_a_phone_gets_a_page_of_its_width(parsed, text):
 def test_draws_are_embedded_beside_their_means_and_their_numbers_tell_the_psnr_of_every_mixture(shown):
     picture, previews = shown
     ends = previews[2].picture, previews[1].picture
-    drawn = Page(report.page("a.png", *shown, "model tiny", {3: ends}))
+    drawn = Page(report.page("a.png", shown[0], shown[1], "model tiny", {3: ends}))
     content = json.loads(drawn.scripts[0])
     assert [("drawn" in frame) for frame in content["frames"]] == [step == 3 for step in range(9)]
     frame = content["frames"][3]
