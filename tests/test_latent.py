@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 from model_cases import latent_codec, through_autoencoder
 from pictures import make_picture
+from PIL import Image
 from random_autoencoder import random_autoencoder, random_latent_file, random_prediction
 
 import uqdm
 from channel_sim import SplitTables
 from channel_sim.entropy import Reader, Writer
 from uqdm import archive
+from uqdm.cli import main
 from uqdm.codec.api import receiver_of
+from uqdm.evaluation import read_points
+from uqdm.evaluation.latent_baselines import COLOURS, WIDTHS
 from uqdm.latent import network as networks
 from uqdm.latent.counted import LARGEST, decode_counted, encode_counted, read_rounded, write_rounded
 from uqdm.latent.denoising import denoised, gamma_of
@@ -299,3 +303,17 @@ def test_rounded_latents_come_back_at_their_width():
     np.testing.assert_array_equal(decode_counted(data, autoencoder), expected)
     with pytest.raises(ValueError, match="width must be a positive number"):
         encode_counted(picture, autoencoder, 0.0)
+
+
+def test_an_evaluation_measures_codecs_of_latents(tmp_path):
+    pytest.importorskip("matplotlib")
+    Image.fromarray(make_picture(32, 40)).save(tmp_path / "a.png")
+    random_autoencoder().save(tmp_path / "tiny.npz")
+    command = ["eval", str(tmp_path / "a.png"), "--codecs", "none", "--steps", "--model", "small"]
+    assert main([*command, "-o", str(tmp_path / "out"), "--autoencoder", str(tmp_path / "tiny.npz")]) == 0
+    rows = [point for _, point in read_points((tmp_path / "out" / "pictures.csv").read_text())]
+    for codec, settings in (("indexed latents", len(COLOURS)), ("counted latents", len(WIDTHS))):
+        own = [point for point in rows if point.codec == codec]
+        assert len(own) == settings
+        assert own[0].file_bytes < own[-1].file_bytes
+    assert main([*command, "-o", str(tmp_path / "new"), "--autoencoder", str(tmp_path / "a.png")]) == 2
