@@ -196,7 +196,7 @@ def write_sheet(path: Path, pictures: list[np.ndarray], codecs: dict[str, Callab
     for picture in tqdm(pictures):
         tiles = [picture]
         for codec, coded in codecs.items():
-            if codec in ("indexed latents", "JPEG"):
+            if codec in ("indexed latents", "counted latents", "JPEG"):
                 continue
             every = list(coded(picture))
             last = every[len(every) // 2 :] if codec == "photo" else every
