@@ -313,6 +313,7 @@ class Case:
       stride: bytes between the prefixes of larger pictures that are tried.
       partial: whether bytes that end inside of a step tell something of it.
       size: height and width of its larger pictures.
+      small: of a small one.
       grain: side of the squares that its "noise" is made of.
       residual: whether there is a lossless residual for it.
       lossless: whether streams end in it.
@@ -330,6 +331,7 @@ class Case:
     stride: int = 1
     partial: bool = True
     size: tuple[int, int] = (23, 37)
+    small: tuple[int, int] = (7, 5)
     grain: int = 1
     residual: bool = True
     lossless: bool = False
@@ -355,7 +357,7 @@ class Case:
         return {
             "pixel": lambda: np.array([[[255, 0, 128]]], np.uint8),
             "row": lambda: make_picture(1, 6),
-            "small": lambda: make_picture(7, 5),
+            "small": lambda: make_picture(*self.small),
             "large": lambda: make_picture(height, width),
             "second": lambda: make_picture(height, width, seed=1),
             "noise": lambda: (
@@ -413,6 +415,8 @@ CASES = {
         other=tiny_model,
         shown=mean_colours,
         size=(75, 118),
+        small=(15, 20),
+        stride=41,
         grain=8,
         residual=False,
         psnr_db=38.0,
