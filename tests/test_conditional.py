@@ -16,7 +16,7 @@ from uqdm.cli import main
 from uqdm.codec.api import receiver_of
 from uqdm.conditional import network as networks
 from uqdm.conditional.errors import Errors, fitted, kinds
-from uqdm.conditional.flow import follow, mean_velocity, point
+from uqdm.conditional.flow import follow, follow_with_noise, mean_velocity, point
 from uqdm.conditional.model import ConditionalModel
 from uqdm.conditional.network import Condition, ConditionalConfig
 from uqdm.conditional.train import Recipe, fit
@@ -69,6 +69,37 @@ def test_the_end_of_the_flow_has_the_law_of_the_picture(evaluations, tolerance):
     end = follow(predict, start, evaluations, shortcuts=False)
     assert abs(end.mean() - m) < 0.02
     assert abs(end.std() - np.sqrt(v)) < tolerance
+
+
+@pytest.mark.parametrize("churn", [0.5, 2.0])
+def test_noise_on_the_way_changes_no_law(churn):
+    """The same end, of other draws: the start is forgotten the more, the more noise comes in."""
+    m, v, y, w, rng = 3.0, 0.25, 2.0, 1.0, np.random.default_rng(0)
+
+    def fresh():
+        return y + np.sqrt(w) * rng.standard_normal(40_000)
+
+    def predict(x, t, _):
+        gain = t * v / (t**2 * v + (1 - t) ** 2 * w)
+        return m + gain * (x - t * m - (1 - t) * y)
+
+    start = fresh()
+    end = follow_with_noise(predict, start, y, fresh, 100, churn)
+    assert abs(end.mean() - m) < 0.02
+    assert abs(end.std() - np.sqrt(v)) < 0.02
+    followed = follow(predict, start, 100, shortcuts=False)
+    kept = np.corrcoef(end, start)[0, 1]
+    assert np.corrcoef(followed, start)[0, 1] > 0.99 > 0.9 > kept > 0.1 * (churn < 1)
+
+
+def test_restoration_with_noise_is_a_draw_like_any_other(tiny_model, flow, prefix):
+    ways = [uqdm.Restore(flow=flow, evaluations=2, churn=churn, seed=seed) for churn in (0.0, 1.0) for seed in (1, 2)]
+    shown = [uqdm.decode(prefix, model=tiny_model, reconstruction=way) for way in (*ways, ways[2])]
+    assert len({picture.tobytes() for picture in shown}) == 4
+    np.testing.assert_array_equal(shown[2], shown[4])
+    for churn in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="churn must be"):
+            uqdm.Restore(churn=churn)
 
 
 def test_one_shortcut_is_the_whole_way():

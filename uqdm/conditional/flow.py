@@ -21,6 +21,14 @@ with both ends in the cell of every coefficient, so is all between them.
 al. 2024, "One step diffusion via shortcut models"),
 
     u(x_t, y, t, s) = (x_s - x_t) / (s - t) along Eq. 2,          u(x, y, t, t) = v(x, y, t).       (4)
+
+*With noise.* What Eq. 2 says of x_0, (x_t - t E[x_1 | x_t, y]) / (1 - t) =: h, is the score of x_t as well, so that for
+every churn c >= 0
+
+    dx_t = (v - c (h - y)) dt + (2 c (1 - t))^(1/2) dW,       dW with the covariance of x_0 - y,     (5)
+
+has the same laws as the flow at all t (Song et al. 2021, "Score-based generative modeling through stochastic
+differential equations"; for interpolants Albergo et al. 2023): errors of early steps are forgotten, for more steps.
 """
 
 from collections.abc import Callable
@@ -30,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["follow", "mean_velocity", "point", "times"]
+__all__ = ["follow", "follow_with_noise", "mean_velocity", "point", "times"]
 
 _LATEST = 0.95
 """Errors of the network count as at this time, later on."""
@@ -66,4 +74,31 @@ def follow(predict: Callable[[Any, float, float], Any], start: Any, evaluations:
     for t, s in zip(moments, moments[1:], strict=False):
         predicted = predict(x, t, s if shortcuts else t)
         x = x + (predicted - x) * ((s - t) / (1 - t))
+    return x
+
+
+def follow_with_noise(
+    predict: Callable[[Any, float, float], Any],
+    start: Any,
+    center: Any,
+    fresh: Callable[[], Any],
+    evaluations: int,
+    churn: float,
+) -> Any:
+    """The end of Eq. 5 by the Euler-Maruyama method.
+
+    Args:
+      predict: as for `follow`.
+      start: x_0.
+      center: y.
+      fresh: gives new draws of x_0.
+      evaluations: steps.
+      churn: c.
+    """
+    x, moments = start, times(evaluations)
+    for t, s in zip(moments, moments[1:], strict=False):
+        predicted = predict(x, t, t)
+        before = (x - t * predicted) / (1 - t)
+        drift = predicted - before - churn * (before - center)
+        x = x + drift * (s - t) + np.float32((2 * churn * (1 - t) * (s - t)) ** 0.5) * (fresh() - center)
     return x

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from uqdm.conditional.errors import kinds
-from uqdm.conditional.flow import follow
+from uqdm.conditional.flow import follow, follow_with_noise
 from uqdm.conditional.model import ConditionalModel
 from uqdm.nested.model import NestedModel
 from uqdm.nested.preview import mean_estimate
@@ -21,7 +21,14 @@ __all__ = ["drawn", "refined"]
 
 
 def drawn(
-    model: NestedModel, flow: ConditionalModel, state: NestedState, step: int, *, evaluations: int, seed: int
+    model: NestedModel,
+    flow: ConditionalModel,
+    state: NestedState,
+    step: int,
+    *,
+    evaluations: int,
+    seed: int,
+    churn: float = 0.0,
 ) -> np.ndarray:
     """A draw of the picture after so many steps and a part of the next, uint8 (H, W, 3).
 
@@ -32,17 +39,23 @@ def drawn(
       step: complete steps.
       evaluations: of the network; 1 takes the whole way at once.
       seed: of the private randomness.
+      churn: c of uqdm.conditional.flow, Eq. 5; with 0 the flow is followed.
     """
 
-    def way(start: np.ndarray, preview: np.ndarray) -> np.ndarray:
-        return follow(lambda x, t, s: flow.predict(x, preview, step, t, s), start, evaluations, shortcuts=True)
+    def way(fresh: Callable[[], np.ndarray], preview: np.ndarray) -> np.ndarray:
+        def predict(x: np.ndarray, t: float, s: float) -> np.ndarray:
+            return flow.predict(x, preview, step, t, s)
+
+        if churn:
+            return follow_with_noise(predict, fresh(), preview, fresh, evaluations, churn)
+        return follow(predict, fresh(), evaluations, shortcuts=True)
 
     return _restored(model, flow, state, step, seed, way)
 
 
 def refined(model: NestedModel, flow: ConditionalModel, state: NestedState, step: int) -> np.ndarray:
     """The mean of what the picture may be, as the flow's network estimates it at t = 0, uint8 (H, W, 3)."""
-    return _restored(model, flow, state, step, 0, lambda start, preview: flow.predict(start, preview, step, 0.0, 0.0))
+    return _restored(model, flow, state, step, 0, lambda fresh, preview: flow.predict(fresh(), preview, step, 0.0, 0.0))
 
 
 def _restored(
@@ -51,9 +64,9 @@ def _restored(
     state: NestedState,
     step: int,
     seed: int,
-    way: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    way: Callable[[Callable[[], np.ndarray], np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Where a way leads from the start of the flow and the preview, moved into the cells."""
+    """Where a way leads from starts of the flow, drawn one after the other, and the preview, moved into the cells."""
     if step == model.steps:
         return model.picture(state, step)  # nothing is missing
     schedule, (height, width) = model.schedule, state.size
@@ -63,13 +76,16 @@ def _restored(
     offset, slope = (table[step][kinds(model.block)] for table in flow.errors[:2])
     log_spread = np.minimum(offset + slope * model.log_scales(state, step), np.float32(6))  # below 400 pixel values
     spread = np.exp(log_spread) / np.float32(tick)
-    noise = np.random.default_rng(seed).standard_normal(estimate.shape, np.float32) * spread
+    rng = np.random.default_rng(seed)
 
     def pixels(ticks: np.ndarray) -> np.ndarray:
         exact = synthesis(2 * ticks, model.block, schedule.finest_width)
         return exact.astype(np.float32) / np.float32(PIXEL_UNITS)
 
-    start = pixels(np.clip(estimate + np.rint(noise).astype(np.int64), low, high))
-    shown = way(start, pixels(estimate))
+    def fresh() -> np.ndarray:
+        noise = rng.standard_normal(estimate.shape, np.float32) * spread
+        return pixels(np.clip(estimate + np.rint(noise).astype(np.int64), low, high))
+
+    shown = way(fresh, pixels(estimate))
     ticks = np.rint(analysis(np.clip(shown, 0, 255)[None], model.block)[0] / np.float32(tick)).astype(np.int64)
     return model.pixels(np.clip(ticks, low, high).astype(np.int32))[:height, :width]

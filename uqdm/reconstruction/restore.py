@@ -39,18 +39,22 @@ class Restore:
       seed: of the private randomness: the same draw on one machine.
       evaluations: of the network. One takes the whole way at once; more are no better by any measure of ours.
       flow: the flow or the path of its file; by default the one that the package has for the model.
+      churn: noise that comes in on the way (uqdm.conditional.flow, Eq. 5), for many evaluations; 0 follows the flow.
 
     Raises:
-      ValueError: evaluations is below 1.
+      ValueError: evaluations is below 1, or churn is no finite number or negative.
     """
 
     seed: int = 0
     evaluations: int = 1
     flow: ConditionalModel | str | Path | None = None
+    churn: float = 0.0
 
     def __post_init__(self):
         if self.evaluations < 1:
             raise ValueError(f"the number of evaluations must be at least 1, got {self.evaluations}")
+        if not 0 <= self.churn < float("inf"):
+            raise ValueError(f"churn must be a number that is not negative, got {self.churn}")
 
     @property
     def name(self) -> str:
@@ -63,7 +67,8 @@ class Restore:
 
     def show(self, model: NestedModel, state: NestedState, step: int) -> np.ndarray:
         flow = _flow(self.flow, model)
-        return drawn(model, flow, state, step, evaluations=self.evaluations, seed=self.seed)
+        evaluations, seed, churn = self.evaluations, self.seed, self.churn
+        return drawn(model, flow, state, step, evaluations=evaluations, seed=seed, churn=churn)
 
 
 def _flow(given: ConditionalModel | str | Path | None, model: NestedModel) -> ConditionalModel:
