@@ -62,6 +62,7 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
 
 
 def _import_autoencoder(options: argparse.Namespace) -> None:
+    from uqdm.nested.latent_model import coder_for
     from uqdm.pretrained.tiny_autoencoder import read_tiny_autoencoder
 
     may_write(options.output, options.force)
@@ -71,7 +72,13 @@ def _import_autoencoder(options: argparse.Namespace) -> None:
         raise UserError(str(error)) from None
     write(options.output, autoencoder.to_bytes(), options.force)
     facts = f"{autoencoder.channels} channels at 1/{autoencoder.factor} of the sides"
-    say(f"{options.output}: autoencoder {autoencoder.id[:4].hex()}, {facts}")
+    coder = coder_for(autoencoder)
+    use = (
+        "no coder of its latents is in the package"
+        if coder is None
+        else f"a model of {coder.steps} steps: --model takes it"
+    )
+    say(f"{options.output}: autoencoder {autoencoder.id[:4].hex()}, {facts}; {use}")
 
 
 def _warm_up(options: argparse.Namespace) -> None:
