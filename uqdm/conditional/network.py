@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from uqdm.training.once import once
+from uqdm.transforms.folding import fold, unfold
 
 __all__ = ["ConditionalConfig", "Condition", "apply", "from_config", "init", "to_config"]
 
@@ -82,18 +83,6 @@ class Condition(NamedTuple):
     """c."""
 
 
-def _fold(x: Array) -> Array:
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, height // 2, width // 2, 4 * channels)
-
-
-def _unfold(x: Array) -> Array:
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, 2 * height, 2 * width, channels // 4)
-
-
 def _waves(t: Array) -> Array:
     angles = t[:, None] * (np.pi / 4 * 2.0 ** np.arange(_FREQUENCIES, dtype=np.float32))[None]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
@@ -128,22 +117,22 @@ class _Network(nn.Module):
         error = given.error[:, None, None, None]
         t = given.t[:, None, None, None]
         a = jnp.sqrt(jnp.square(t) + jnp.square(1 - t))
-        h = _fold(jnp.concatenate([(x - y) / (a * error), (y - 127.5) / _PIXEL_UNIT], -1))
+        h = fold(jnp.concatenate([(x - y) / (a * error), (y - 127.5) / _PIXEL_UNIT], -1), 2)
         h = self._conv("entry", config.widths[0], 3)(h)
         skips = []
         for level, width in enumerate(config.widths):
             if level:
-                h = self._conv(f"fold_{level}", width, 1)(_fold(h))
+                h = self._conv(f"fold_{level}", width, 1)(fold(h, 2))
             for i in range(config.blocks_in[level]):
                 h = self._block(f"in_{level}_{i}", h, condition)
             skips.append(h)
         for level in reversed(range(len(config.widths))):
             if level < len(config.widths) - 1:
-                h = _unfold(self._conv(f"unfold_{level}", 4 * config.widths[level], 1)(h)) + skips[level]
+                h = unfold(self._conv(f"unfold_{level}", 4 * config.widths[level], 1)(h), 2) + skips[level]
             for i in range(config.blocks_out[level]):
                 h = self._block(f"out_{level}_{i}", h, condition)
         h = self._conv("head", 12, 3, nn.initializers.zeros)(nn.silu(h)).astype(jnp.float32)
-        return y + t / jnp.square(a) * (x - y) + (1 - t) / a * error * _unfold(h)
+        return y + t / jnp.square(a) * (x - y) + (1 - t) / a * error * unfold(h, 2)
 
 
 def init(config: ConditionalConfig, key: PRNGKeyArray) -> dict:

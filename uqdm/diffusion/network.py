@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from uqdm.diffusion.process import Prediction
 from uqdm.training.once import once
+from uqdm.transforms.folding import fold, unfold
 
 __all__ = ["UNetConfig", "apply", "count_parameters", "from_config", "init", "to_config"]
 
@@ -125,18 +126,6 @@ def _fourier(z: Array, exponents: tuple[int, ...]) -> Array:
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def _fold(x: Array) -> Array:
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, height // 2, width // 2, 4 * channels)
-
-
-def _unfold(x: Array) -> Array:
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, 2 * height, 2 * width, channels // 4)
-
-
 class _Network(nn.Module):
     config: UNetConfig
 
@@ -190,7 +179,7 @@ class _Network(nn.Module):
         for level in range(config.levels):
             features = config.width_of(level)
             if level:
-                x = self._conv(f"fold_{level}", features, 1)(_fold(x))
+                x = self._conv(f"fold_{level}", features, 1)(fold(x, 2))
             for i in range(config.blocks):
                 skips.append(x)
                 x = self._block(f"in_{level}_{i}", x, condition, features)
@@ -207,7 +196,7 @@ class _Network(nn.Module):
                 x = jnp.concatenate([x, skips.pop()], axis=-1)
                 x = self._block(f"out_{level}_{i}", x, condition, features)
             if level:
-                x = _unfold(self._conv(f"unfold_{level}", 4 * config.width_of(level - 1), 1)(x))
+                x = unfold(self._conv(f"unfold_{level}", 4 * config.width_of(level - 1), 1)(x), 2)
         x = nn.silu(self._norm("head_norm", x)).astype(jnp.float32)
         x = nn.Conv(3 * (1 + config.learned_scale), (3, 3), kernel_init=nn.initializers.zeros, name="head")(x)
         factor = jax.nn.softplus(x[..., 3:] + math.log(math.e - 1)) if config.learned_scale else jnp.ones_like(z)

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from uqdm.training.once import once
+from uqdm.transforms.folding import fold, unfold
 
 __all__ = ["LatentNetworkConfig", "apply", "from_config", "init", "to_config"]
 
@@ -57,18 +58,6 @@ def from_config(values: dict) -> LatentNetworkConfig:
     return LatentNetworkConfig(**merged)
 
 
-def _fold(x: Array) -> Array:
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, height // 2, width // 2, 4 * channels)
-
-
-def _unfold(x: Array) -> Array:
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, 2 * height, 2 * width, channels // 4)
-
-
 class _Network(nn.Module):
     config: LatentNetworkConfig
 
@@ -99,10 +88,10 @@ class _Network(nn.Module):
         for i in range(config.blocks[0]):
             h = self._block(f"in_{i}", h, condition)
         skip = h
-        h = self._conv("fold", config.widths[1], 1)(_fold(h))
+        h = self._conv("fold", config.widths[1], 1)(fold(h, 2))
         for i in range(2 * config.blocks[1]):
             h = self._block(f"middle_{i}", h, condition)
-        h = _unfold(self._conv("unfold", 4 * config.widths[0], 1)(h)) + skip
+        h = unfold(self._conv("unfold", 4 * config.widths[0], 1)(h), 2) + skip
         for i in range(config.blocks[0]):
             h = self._block(f"out_{i}", h, condition)
         f = self._conv("head", config.channels, 3, nn.initializers.zeros)(nn.silu(h))

@@ -34,7 +34,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from uqdm.transform_coding.config import DenoiserConfig
-from uqdm.transform_coding.layers import Parameters, convolved, fold, fresh, kept, unfold
+from uqdm.transform_coding.layers import Parameters, convolved, fresh, kept
+from uqdm.transforms.folding import fold, unfold
 
 __all__ = ["ddim", "init", "noised", "predict", "time_weight"]
 

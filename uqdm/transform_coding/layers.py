@@ -1,4 +1,4 @@
-"""Convolutions and foldings that the transforms are made of; parameters are nested dictionaries of float32 arrays.
+"""Convolutions that the transforms are made of; parameters are nested dictionaries of float32 arrays.
 
 All networks work on grids of blocks of pixels. A grid may be a tile that reaches beyond the picture: `inside` says
 where the picture is, and activations outside of it are zeros, which is what a SAME convolution sees beyond a border. So
@@ -10,26 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["convolved", "fold", "fresh", "kept", "leaky", "residual", "unfold"]
+__all__ = ["convolved", "fresh", "kept", "leaky", "residual"]
 
 Parameters = dict
 """Nested dictionary of float32 arrays."""
 
 _SLOPE = 0.1
-
-
-def fold(x: Array, side: int) -> Array:
-    """Space to depth: (n, side h, side w, c) to (n, h, w, side side c), in the order row, column, channel."""
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // side, side, width // side, side, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, height // side, width // side, side * side * channels)
-
-
-def unfold(x: Array, side: int) -> Array:
-    """Mirror image of `fold`."""
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height, width, side, side, channels // side**2).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, side * height, side * width, channels // side**2)
 
 
 def fresh(key: Array, size: int, inputs: int, outputs: int, gain: float = 1.0) -> Parameters:

@@ -32,8 +32,9 @@ from uqdm.exact.tiles import in_tiles
 from uqdm.transform_coding import denoiser, network
 from uqdm.transform_coding import hyper_integers as integers
 from uqdm.transform_coding.config import BLOCK, PHASES, TransformConfig, from_config, groups_of, to_config
-from uqdm.transform_coding.layers import Parameters, fold, unfold
+from uqdm.transform_coding.layers import Parameters
 from uqdm.transform_coding.state import Source, TransformCode, TransformState
+from uqdm.transforms.folding import fold, unfold
 
 __all__ = ["TransformModel"]
 

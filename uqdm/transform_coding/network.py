@@ -34,7 +34,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, round_kernels, straight_through
 from uqdm.training.once import once
 from uqdm.transform_coding.config import BLOCK, PHASES, TransformConfig
-from uqdm.transform_coding.layers import Parameters, convolved, fold, fresh, kept, leaky, residual, unfold
+from uqdm.transform_coding.layers import Parameters, convolved, fresh, kept, leaky, residual
+from uqdm.transforms.folding import fold, unfold
 
 __all__ = [
     "HYPER_HALO",

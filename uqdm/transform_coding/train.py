@@ -26,8 +26,8 @@ from uqdm.training.loop import Run, train
 from uqdm.training.state import TrainState, first_state, next_state
 from uqdm.transform_coding import denoiser, loss, network
 from uqdm.transform_coding.config import BLOCK, DenoiserConfig, TransformConfig
-from uqdm.transform_coding.layers import fold
 from uqdm.transform_coding.model import TransformModel
+from uqdm.transforms.folding import fold
 
 __all__ = ["Recipe", "Trainer", "fit", "principal_components"]
 
