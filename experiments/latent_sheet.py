@@ -7,12 +7,10 @@ file takes at most 400 kB.
 """
 
 import argparse
-import io
 from pathlib import Path
 
 import numpy as np
-from draws_sheet import CROPS, GAP, HEAD, MOST_BYTES, SIDE
-from PIL import Image, ImageDraw, ImageFont
+from draws_sheet import CROPS, Sheet
 from tqdm import tqdm
 
 import uqdm
@@ -30,8 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     pictures, model = load_pictures(options.shared / "data" / "photos_val"), uqdm.load_model(options.model)
     rows = [(crop, rate) for crop in CROPS for rate in options.bpp]
-    sheet = Image.new("RGB", (4 * (SIDE + GAP) - GAP, len(rows) * (SIDE + HEAD + GAP)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    sheet = Sheet(len(rows), 4)
     for row, (crop, rate) in enumerate(tqdm(rows)):
         number, top, left = CROPS[crop]
         picture = np.asarray(pictures[number])
@@ -44,16 +41,8 @@ def main() -> None:
             f"AVIF, {rate:g} bpp": avif and avif[1],
         }
         for column, (label, tile) in enumerate(shown.items()):
-            x, y = column * (SIDE + GAP), row * (SIDE + HEAD + GAP)
-            draw.text((x + 2, y + 3), label if tile is not None else f"{label}: none so small", "black", font)
-            if tile is not None:
-                sheet.paste(Image.fromarray(tile[top : top + SIDE, left : left + SIDE]), (x, y + HEAD))
-    for quality in range(95, 20, -1):
-        sheet.save(buffer := io.BytesIO(), "JPEG", quality=quality, optimize=True, progressive=True)
-        if len(buffer.getvalue()) <= MOST_BYTES:
-            options.out.write_bytes(buffer.getvalue())
-            print(f"{options.out}: quality {quality}, {len(buffer.getvalue())} bytes")
-            break
+            sheet.put(row, column, label, tile, top, left)
+    sheet.write(options.out)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from PIL import Image
 
 from uqdm.errors import PictureError
 from uqdm.nested.latent_model import coder_from_training, joined
-from uqdm.nested.latent_training import LATENT_RECIPE, Coordinates, coordinates_of, fit_latents, metric_of
+from uqdm.nested.latent_training import LATENT_RECIPE, coordinates_of, fit_latents, metric_of
 from uqdm.nested.preview_weights import fit_preview_weights
+from uqdm.nested.source import Coordinates
 from uqdm.nested.train import Recipe
 from uqdm.training.dataset import load_pictures, open_source
 from uqdm.training.loop import Run

@@ -55,6 +55,19 @@ def test_a_coder_belongs_to_one_autoencoder(tmp_path):
         uqdm.load_model(tmp_path / "alone.npz")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latent/matrix": np.eye(3, dtype=np.float32)}, "are not of 12 channels"),
+        ({"latent/matrix": np.zeros((12, 12), np.float32)}, "has no inverse"),
+        ({"latent/mean": np.full(12, np.nan, np.float32)}, "has no inverse"),
+    ],
+)
+def test_damaged_coordinates_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        NestedModel.from_arrays({**latent_nested_model().arrays, **changes})
+
+
 def test_the_command_makes_a_model_of_published_files(taef2, shared, tmp_path, capsys):
     files = [str(shared / "weights" / "taef2" / name) for name in TAEF2]
     out, picture, stream = (str(tmp_path / name) for name in ("latent.npz", "a.png", "a.uqdm"))

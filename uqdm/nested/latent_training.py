@@ -15,31 +15,18 @@ of the training: latents of whole pictures are made once, and a step takes windo
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from uqdm.nested.model import NestedModel
+from uqdm.nested.source import Coordinates
 from uqdm.nested.train import Recipe, Trainer
 from uqdm.training.loop import Run, train
 
-__all__ = ["LATENT_RECIPE", "Coordinates", "LatentCrops", "coordinates_of", "fit_latents", "metric_of"]
-
-
-class Coordinates(NamedTuple):
-    """What Eq. 1 of uqdm.nested.source takes."""
-
-    matrix: Float32[np.ndarray, "d d"]
-    """A."""
-    mean: Float32[np.ndarray, " d"]
-    """m."""
-
-    def of(self, latent: Float[np.ndarray, "... d"]) -> Float32[np.ndarray, "... d"]:
-        """y of z."""
-        return ((latent.astype(np.float32) - self.mean) @ self.matrix.T).astype(np.float32)
+__all__ = ["LATENT_RECIPE", "LatentCrops", "coordinates_of", "fit_latents", "metric_of"]
 
 
 LATENT_RECIPE = Recipe(

@@ -41,7 +41,7 @@ from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.preview import mean_estimate
 from uqdm.nested.process import TICKS, LevelTables
 from uqdm.nested.schedule import Schedule, phase_classes
-from uqdm.nested.source import Latent, Source, Wavelet
+from uqdm.nested.source import Coordinates, Latent, Source, Wavelet
 from uqdm.nested.state import NestedCode, NestedState
 from uqdm.transforms.autoencoder import Autoencoder
 
@@ -123,8 +123,11 @@ class NestedModel(archive.Contents):
             return Wavelet(self.schedule.block, width)
         if not archive.under("autoencoder/", self.arrays):
             raise ValueError(f"{self.name} lacks the autoencoder of its latents: uqdm import-autoencoder joins them")
-        latents = Autoencoder.within(self.arrays).latents
-        return Latent(latents, self.arrays["latent/matrix"], self.arrays["latent/mean"], width)
+        return Latent(Autoencoder.within(self.arrays).latents, self._coordinates, width)
+
+    @property
+    def _coordinates(self) -> Coordinates:
+        return Coordinates(self.arrays["latent/matrix"], self.arrays["latent/mean"])
 
     @cached_property
     def network(self) -> NetworkConfig:
@@ -194,6 +197,13 @@ class NestedModel(archive.Contents):
             or not ((model.preview_weights >= 0) & (model.preview_weights <= 1)).all()
         ):
             raise ValueError(f"preview/trust must be {model.steps + 1} numbers in [0, 1]")
+        if model.family != "nested":
+            matrix, mean = model._coordinates
+            channels = model.network.channels
+            if matrix.shape != (channels, channels) or mean.shape != (channels,):
+                raise ValueError(f"latent/matrix and latent/mean are not of {channels} channels")
+            if not np.isfinite(matrix).all() or not np.isfinite(mean).all() or np.linalg.cond(matrix) > 1e6:
+                raise ValueError("latent/matrix has no inverse that could be computed with")
         return model
 
     @classmethod

@@ -14,8 +14,7 @@ Sources are floating-point arithmetic: they decide which cell is sent and how it
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
@@ -25,7 +24,7 @@ from uqdm.transforms.integer_wavelet import PIXEL_UNITS, pixels_of, synthesis
 from uqdm.transforms.latents import Latents
 from uqdm.transforms.wavelet import analysis, grid_shape, pad_to_blocks
 
-__all__ = ["Latent", "Source", "Wavelet"]
+__all__ = ["Coordinates", "Latent", "Source", "Wavelet"]
 
 
 @runtime_checkable
@@ -91,20 +90,36 @@ class Wavelet:
         return synthesis(2 * ticks, self.block, self.finest_width) / PIXEL_UNITS
 
 
+class Coordinates(NamedTuple):
+    """What Eq. 1 takes."""
+
+    matrix: Float32[np.ndarray, "d d"]
+    """A."""
+    mean: Float32[np.ndarray, " d"]
+    """m."""
+
+    def of(self, z: Float[np.ndarray, "... d"]) -> Float32[np.ndarray, "... d"]:
+        """y of z."""
+        return ((z.astype(np.float32) - self.mean) @ self.matrix.T).astype(np.float32)
+
+    def latent(self, y: Float[np.ndarray, "... d"]) -> Float32[np.ndarray, "... d"]:
+        """Mirror image of `of`: z of y."""
+        inverse = np.linalg.inv(self.matrix.astype(np.float64))
+        return (y @ inverse.T + self.mean).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Latent:
     """The latent of an autoencoder; a block is one position.
 
     Attributes:
       latents: the autoencoder.
-      matrix: A of Eq. 1, float32 (d, d).
-      mean: m, float32 (d,).
+      coordinates: of Eq. 1.
       finest_width: of cells, in pixel values.
     """
 
     latents: Latents
-    matrix: Float32[np.ndarray, "d d"]
-    mean: Float32[np.ndarray, " d"]
+    coordinates: Coordinates
     finest_width: float
 
     @property
@@ -115,28 +130,17 @@ class Latent:
         rows, columns, _ = self.latents.shape(height, width)
         return rows, columns
 
-    @cached_property
-    def _inverse(self) -> np.ndarray:
-        return np.linalg.inv(self.matrix.astype(np.float64))
-
-    def coefficients(self, z: Float[np.ndarray, "... d"]) -> Float32[np.ndarray, "... d"]:
-        """y."""
-        return ((z - self.mean) @ self.matrix.T).astype(np.float32)
-
-    def latent(self, y: Float[np.ndarray, "... d"]) -> Float32[np.ndarray, "... d"]:
-        """Mirror image of `coefficients`: z."""
-        return (y @ self._inverse.T + self.mean).astype(np.float32)
-
     def ticks(self, picture: UInt8[np.ndarray, "H W 3"]) -> Int32[np.ndarray, "h w C"]:
-        return np.rint(self.coefficients(self.latents.values(picture)) * (TICKS / self.finest_width)).astype(np.int32)
+        y = self.coordinates.of(self.latents.values(picture))
+        return np.rint(y * (TICKS / self.finest_width)).astype(np.int32)
 
     def pixels(self, ticks: Int32[np.ndarray, "h w C"]) -> UInt8[np.ndarray, "H W 3"]:
         rows, columns, _ = ticks.shape
-        z = self.latent(ticks * (self.finest_width / TICKS))
+        z = self.coordinates.latent(ticks * (self.finest_width / TICKS))
         return self.latents.picture(z, rows * self.block_pixels, columns * self.block_pixels)
 
     def comparable(self, picture: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "h w d"]:
-        return self.coefficients(self.latents.values(picture)).astype(np.float64)
+        return self.coordinates.of(self.latents.values(picture)).astype(np.float64)
 
     def compared(self, ticks: Int32[np.ndarray, "h w C"]) -> Float[np.ndarray, "h w d"]:
         return ticks * (self.finest_width / TICKS)

@@ -107,11 +107,8 @@ class NestedState:
     """
 
     def __init__(self, code: NestedCode, height: int, width: int, seed: int, picture: np.ndarray | None = None):
-        self.code, self.grid, self.size = (
-            code,
-            grid_of(code.schedule, *code.source.grid(height, width)),
-            (height, width),
-        )
+        self.code, self.size = code, (height, width)
+        self.grid = grid_of(code.schedule, *code.source.grid(height, width))
         count = int(np.prod(self.grid.shape))
         self.shift = self.grid.shift(seed)
         self.midpoint = np.zeros(count, np.int32)
