@@ -1,6 +1,7 @@
 """The pictures of whole streams, written from docs/format.md alone; sections are those of the document."""
 
 import copy
+import json
 
 import numpy as np
 from plain_decoder import (
@@ -17,7 +18,9 @@ from plain_decoder import (
     take_check,
     trunk,
 )
-from plain_residual import synthesize
+from plain_residual import COLOURS, DOUBLE_NUMBERS, LOW_NUMBERS, SINGLE_NUMBERS, synthesize
+
+LIMIT = 2**15 - 1
 
 
 def head(model: Model, step: int, kinds: np.ndarray, active: np.ndarray) -> np.ndarray:
@@ -100,6 +103,97 @@ def after(steps: int, state: Decoder, before: Decoder | None) -> np.ndarray:
     return earlier + (((shown - earlier) * weight + (1 << 14)) >> 15) if weight < 2**15 else shown
 
 
+def fold(x: np.ndarray) -> np.ndarray:
+    """2 x 2 positions as one."""
+    return np.concatenate([x[row::2, column::2] for row in range(2) for column in range(2)], axis=-1)
+
+
+def unfold(x: np.ndarray) -> np.ndarray:
+    result = np.zeros((2 * x.shape[0], 2 * x.shape[1], x.shape[2] // 4), np.int64)
+    for place, part in enumerate(np.split(x, 4, axis=-1)):
+        result[place // 2 :: 2, place % 2 :: 2] = part
+    return result
+
+
+def filtered(model: Model, exact: np.ndarray, step: int) -> np.ndarray:
+    """Section 9.4: Q of P, (H, W, 3)."""
+    arrays = {name.removeprefix("preview/postfilter/"): model[name] for name in model if "postfilter" in name}
+    network = json.loads(arrays["config"].tobytes())["network"]
+
+    def rescaled(name: str, x: np.ndarray) -> np.ndarray:
+        m, b, s = (
+            (table if table.ndim == 1 else table[step]).astype(np.int64)
+            for table in (arrays[f"{name}/{part}"] for part in ("multiplier", "offset", "shift"))
+        )
+        return (x * m + b) >> s
+
+    def conv(name: str, x: np.ndarray) -> np.ndarray:
+        kernel = arrays[f"{name}/kernel"].astype(np.int64)
+        margin, (height, width) = len(kernel) // 2, x.shape[:2]
+        padded = np.pad(x, ((margin, margin), (margin, margin), (0, 0)))
+        places = [(row, column) for row in range(len(kernel)) for column in range(len(kernel))]
+        return rescaled(name, sum(padded[r : r + height, c : c + width] @ kernel[r, c] for r, c in places))
+
+    def active(name: str, x: np.ndarray) -> np.ndarray:
+        return np.clip(rescaled(f"{name}/activation", x), 0, 255)
+
+    def block(name: str, x: np.ndarray) -> np.ndarray:
+        inside = np.clip(conv(f"{name}_first", active(f"{name}_first", x)), 0, 255)
+        return limit(x + conv(f"{name}_second", inside), LIMIT)
+
+    x, kept, levels = limit(conv("entry", fold(((exact + 128) >> 8) - 128)), LIMIT), [], len(network["widths"])
+    for level in range(levels):
+        if level:
+            x = limit(conv(f"down_{level}", fold(active(f"down_{level}", x))), LIMIT)
+        for i in range(network["blocks_in"][level]):
+            x = block(f"in_{level}_{i}", x)
+        kept.append(x)
+    for level in reversed(range(levels)):
+        if level < levels - 1:
+            x = limit(kept[level] + unfold(conv(f"up_{level}", active(f"up_{level}", x))), LIMIT)
+        for i in range(network["blocks_out"][level]):
+            x = block(f"out_{level}_{i}", x)
+    return np.clip(exact + unfold(limit(conv("head", active("head", x)), LIMIT)), 0, 65280)
+
+
+def split(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Section 9.4, along an axis."""
+    x = np.moveaxis(x, axis, 0)
+    low, detail = x[0::2], x[1::2]
+    for first, second in ((103949, 3472), (-57862, -29066)):
+        detail = detail - ((first * (low + np.concatenate([low[1:], low[-1:]])) + 2**15) >> 16)
+        low = low - ((second * (detail + np.concatenate([detail[:1], detail[:-1]])) + 2**15) >> 16)
+    low, detail = (75340 * low + 2**15) >> 16, (57007 * detail + 2**15) >> 16
+    return np.moveaxis(low, 0, axis), np.moveaxis(detail, 0, axis)
+
+
+def analyse(pixels: np.ndarray, state: Decoder) -> np.ndarray:
+    """Section 9.4: coefficients in ticks, flat."""
+    bands, width = [], state.config["finest_width"]
+
+    def ticks(band: np.ndarray, number: int) -> np.ndarray:
+        f = int(np.floor(number * width + 0.5))
+        return (2**20 * band + f) // (2 * f)
+
+    low = ((pixels - 32640) @ COLOURS.T + 2**11) >> 12
+    octaves = state.config["block"].bit_length() - 1
+    for single, double in zip(SINGLE_NUMBERS[:octaves], DOUBLE_NUMBERS, strict=False):
+        (low_rows, detail_rows) = split(low, 0)
+        (low, o1), (o0, o2) = split(low_rows, 1), split(detail_rows, 1)
+        bands.append(np.stack([ticks(o0, single), ticks(o1, single), ticks(o2, double)], axis=2))
+    bands.append(ticks(low, LOW_NUMBERS[octaves - 1])[:, :, None])
+    return gather_bands(bands[::-1]).reshape(-1)
+
+
+def cells(state: Decoder) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of all cells, in ticks."""
+    levels = np.where(state.left(), state.other_levels, state.zero_levels)
+    width = np.where(levels < state.unseen, cell_width(levels), 1 << 40)
+    middle = (state.midpoints >> 1) + state.shifts
+    reach = np.where(state.midpoints == 0, width, width // 2)
+    return middle - reach, middle + reach
+
+
 def show(data: bytes, model: Model) -> np.ndarray:
     """Section 9: the picture of a whole stream, uint8 (H, W, 3)."""
     header = read_header(data)
@@ -114,5 +208,9 @@ def show(data: bytes, model: Model) -> np.ndarray:
         if step + 1 == header.steps or decoder.words >= words + 256:
             take_check(decoder, state.crc, f"step {step + 1}")
             words = decoder.words
-    picture = (synthesize(state, 2 * after(*seen)) + 128) >> 8
+    shown = after(*seen)
+    if model.get("preview/postfilter/filtered", np.zeros(header.steps + 1))[seen[0]]:
+        better = filtered(model, synthesize(state, 2 * shown), seen[0])
+        shown = np.clip(analyse(better, state), *cells(state))
+    picture = (synthesize(state, 2 * shown) + 128) >> 8
     return picture[: header.height, : header.width].astype(np.uint8)

@@ -86,6 +86,12 @@ class Prefixes:
         start = known.moved(estimate + spread * jax.random.normal(noise, coefficients.shape))
         return Ends(synthesis(start, self.block), synthesis(estimate, self.block), pictures)
 
+    def shown(
+        self, pictures: Float[Array, "n H W 3"], step: Int[Array, " n"], key: PRNGKeyArray
+    ) -> Float[Array, "n H W 3"]:
+        """What prefixes show of pictures of which a number of steps were sent, within 0 ... 255."""
+        return jnp.clip(synthesis(self.estimates(pictures, step, key).estimate, self.block), 0, 255)
+
     def errors(self, pictures: Float[Array, "n H W 3"], step: Int[Array, " n"], key: PRNGKeyArray) -> tuple[Array, ...]:
         """Errors of estimates, logarithms of scales, and mean squared errors of pixels (n,)."""
         coefficients, _, estimate, log_scale = self.estimates(pictures, step, key)

@@ -5,10 +5,8 @@ estimates (uqdm.nested.integer_network). All steps share them: tables of all ste
 number. Pictures are cut and put together here.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +14,8 @@ import numpy as np
 from jaxtyping import Int8, Int16
 
 from uqdm.exact.convolution import proven_convolution
-from uqdm.exact.grids import CAPACITIES, FARTHEST, Capacity, Cells, Piece, cells_of, laid_out, pieces, taken_back
+from uqdm.exact.grids import CAPACITIES, FARTHEST, Capacity, Cells, laid_out, pieces, taken_back
+from uqdm.exact.parts import Placed, concurrently, joined, placed
 from uqdm.exact.programs import Program, prepare, ready
 from uqdm.nested import integer_network as integer
 from uqdm.nested.network_config import NetworkConfig
@@ -27,28 +26,6 @@ __all__ = ["Evaluation"]
 
 _SIZES = 4
 """Of grids, that are remembered."""
-
-_FEWEST_CHUNKS = 6
-"""Of a part of a grid that is worth a thread."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_cores(), thread_name_prefix="uqdm-parts")
-
-
-class _Placed(NamedTuple):
-    """A piece of grids and where its cells are."""
-
-    piece: Piece
-    parts: list[Cells]
-    """On the device; each is a thread's work."""
-    places: list[slice]
-    """Of the results of parts."""
 
 
 class _Trunk(NamedTuple):
@@ -72,7 +49,7 @@ class Evaluation:
           convolution: as for `uqdm.nested.model.NestedModel`.
         """
         self._config, self._integers, self._given_convolution = config, integers, convolution
-        self._placed: dict[tuple[int, ...], list[_Placed]] = {}
+        self._placed: dict[tuple[int, ...], list[Placed]] = {}
         self._weights: dict[tuple[str, int], integer.Weights] = {}
         self._executables: dict[tuple, Callable[..., tuple]] = {}
         self._trunk: _Trunk | None = None
@@ -130,85 +107,65 @@ class Evaluation:
     def _outputs(self, kind: str, count: int, units: np.ndarray, step: int, bands: range) -> tuple[np.ndarray, ...]:
         first, last = self._config.channel_range(bands)
         whole = tuple(np.empty((*units.shape[:3], last - first), np.int16) for _ in range(count))
-        placed = self._placed_of(*units.shape[:3])
-        for own, hidden in zip(placed, self._hidden(units, step, placed), strict=True):
+        all_placed = self._placed_of(*units.shape[:3])
+        for own, hidden in zip(all_placed, self._hidden(units, step, all_placed), strict=True):
             piece = own.piece
             laid = jax.device_put(laid_out(units[piece.grids, piece.rows, piece.columns], piece.capacity))
             given = self._of_parts(kind, bands, own, step, laid, hidden)
-            shape = (
-                piece.grids.stop - piece.grids.start,
-                piece.rows.stop - piece.rows.start,
-                piece.columns.stop - piece.columns.start,
-            )
             for band, results in zip(bands, given, strict=True):
                 start, stop = self._config.channel_range(range(band, band + 1))
                 for array, result in zip(whole, results, strict=True):
-                    back = taken_back(result, piece.capacity, *shape)
+                    back = taken_back(result, piece.capacity, *own.shape)
                     array[piece.target][..., start - first : stop - first] = back[
                         :, piece.inner_rows, piece.inner_columns
                     ]
         return whole
 
     def _of_parts(
-        self, kind: str, bands: range, placed: _Placed, step: int, laid: jax.Array, hidden: list[jax.Array | None]
+        self, kind: str, bands: range, own: Placed, step: int, laid: jax.Array, hidden: list[jax.Array | None]
     ) -> list[list[np.ndarray]]:
         """What the programmes of some bands give for a piece; fills in what the trunk gives where that is missing."""
-        number, capacity = self._steps[step], placed.piece.capacity
+        number, capacity = self._steps[step], own.capacity
         self._load([("trunk", 0), *((kind, band) for band in bands)], capacity)
 
         def ask(part: int) -> list[list[np.ndarray]]:
-            cells, features = placed.parts[part], hidden[part]
+            cells, features = own.parts[part], hidden[part]
             if features is None:
                 (features,) = self._call("trunk", 0, capacity)(number, laid, cells)
                 hidden[part] = features
             given = [self._call(kind, band, capacity)(number, laid, features, cells) for band in bands]
             return [[np.asarray(result) for result in results] for results in given]
 
-        if len(placed.parts) == 1:
-            return ask(0)
-        first, *others = _workers().map(ask, range(len(placed.parts)))
-        for results, *more in zip(first, *others, strict=True):
-            for output, result in enumerate(results):
-                results[output] = joined = result.copy()
-                for places, part in zip(placed.places[1:], more, strict=True):
-                    joined[places] = part[output][places]
-        return first
+        given = concurrently(ask, range(len(own.parts)))
+        return [
+            [joined([part[band][output] for part in given], own.places) for output in range(len(given[0][band]))]
+            for band in range(len(bands))
+        ]
 
     def _load(self, names: Sequence[tuple[str, int]], capacity: Capacity) -> None:
         """Makes programmes ready, several at a time where some are not."""
         missing = [(kind, band) for kind, band in names if self._key(kind, band, capacity) not in self._executables]
         if len(missing) > 1:
-            list(_workers().map(lambda name: self._call(name[0], name[1], capacity), missing))
+            concurrently(lambda name: self._call(name[0], name[1], capacity), missing)
 
-    def _hidden(self, units: np.ndarray, step: int, placed: list[_Placed]) -> list[list[jax.Array | None]]:
+    def _hidden(self, units: np.ndarray, step: int, all_placed: list[Placed]) -> list[list[jax.Array | None]]:
         """What the trunk gives, remembered: estimates after a step and references of the next ask for the same."""
         last = self._trunk
         if last is None or last.step != step or not np.array_equal(last.units, units):
-            self._trunk = last = _Trunk(units.copy(), step, [[None] * len(own.parts) for own in placed])
+            self._trunk = last = _Trunk(units.copy(), step, [[None] * len(own.parts) for own in all_placed])
         return last.hidden
 
     @cached_property
     def _steps(self) -> list[jax.Array]:
         return [jax.device_put(np.asarray(step, np.int32)) for step in range(self._config.steps + 1)]
 
-    def _placed_of(self, grids: int, height: int, width: int) -> list[_Placed]:
+    def _placed_of(self, grids: int, height: int, width: int) -> list[Placed]:
         key = grids, height, width
         if key not in self._placed:
             if len(self._placed) == _SIZES:
                 self._placed.pop(next(iter(self._placed)))
-            classes = phase_classes(height, width)
-            self._placed[key] = [
-                self._place(piece, classes[piece.rows, piece.columns])
-                for piece in pieces(grids, height, width, self._halo)
-            ]
+            self._placed[key] = placed(grids, phase_classes(height, width), self._halo)
         return self._placed[key]
-
-    @staticmethod
-    def _place(piece: Piece, classes: np.ndarray) -> _Placed:
-        cells = cells_of(piece.capacity, piece.grids.stop - piece.grids.start, classes)
-        threads = _cores() if jax.default_backend() == "cpu" else 1
-        parts = cells.parts(max(1, min(threads, int(cells.chunks) // _FEWEST_CHUNKS)))
-        return _Placed(piece, [jax.device_put(part) for part in parts], [part.places(piece.capacity) for part in parts])
 
     def _call(self, kind: str, band: int, capacity: Capacity) -> Callable[..., tuple]:
         """A programme with its weights."""

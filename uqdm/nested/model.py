@@ -11,6 +11,7 @@ The file (uqdm.archive) has
     weight/...     the parameters of the network (uqdm.nested.network), for estimates and for further training:
                    float32, but kernels as int8; those that integer/... holds already are not repeated
     preview/trust  float32 (steps + 1,), not in all files: weights of fresh estimates (uqdm.nested.preview_weights)
+    preview/postfilter/...   not in all files: the filter of previews (uqdm.postfilter.postfilter)
 
 and of latents (uqdm.nested.source), whose config has process = "nested latents", factor, autoencoder (its identity),
 
@@ -38,16 +39,19 @@ from uqdm.nested import network_config as networks
 from uqdm.nested import network_integers as integer
 from uqdm.nested.evaluation import Evaluation
 from uqdm.nested.network_config import NetworkConfig
-from uqdm.nested.preview import mean_estimate
+from uqdm.nested.preview import mean_estimate, shown_step
 from uqdm.nested.process import TICKS, LevelTables
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.source import Coordinates, Latent, Source, Wavelet
 from uqdm.nested.state import NestedCode, NestedState
+from uqdm.postfilter.postfilter import Postfilter
 from uqdm.transforms.autoencoder import Autoencoder
+from uqdm.transforms.integer_wavelet import exact_of, ticks_of
 
 __all__ = ["NestedModel"]
 
 _FORMAT = 2
+_POSTFILTER = "preview/postfilter/"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,6 +176,28 @@ class NestedModel(archive.Contents):
         changed = self.from_arrays({**self.arrays, "preview/trust": np.asarray(weights, np.float32)})
         return replace(changed, convolution=self.convolution)
 
+    @cached_property
+    def postfilter(self) -> Postfilter | None:
+        """What filters previews, if there is something that does.
+
+        Raises:
+          ValueError: what the file has is no filter for this model.
+        """
+        postfilter = Postfilter.from_arrays(archive.under(_POSTFILTER, self.arrays), self.steps, self.convolution)
+        if postfilter and (self.family != "nested" or self.schedule.block % postfilter.cell_side):
+            raise ValueError(f"the filter is for pictures in blocks of {postfilter.cell_side} pixels, or parts of such")
+        return postfilter
+
+    def with_postfilter(self, postfilter: Postfilter | None) -> "NestedModel":
+        """The same model, which shows streams differently.
+
+        Raises:
+          ValueError: the filter is for another kind of model.
+        """
+        own = {name: array for name, array in self.arrays.items() if not name.startswith(_POSTFILTER)}
+        filters = {_POSTFILTER + name: array for name, array in (postfilter.arrays if postfilter else {}).items()}
+        return replace(self.from_arrays({**own, **filters}), convolution=self.convolution)
+
     @property
     def block(self) -> int:
         """Side of the blocks in pixels."""
@@ -186,7 +212,8 @@ class NestedModel(archive.Contents):
         """Takes the contents of a file.
 
         Raises:
-          ValueError: the format is unknown, the integer network is not exact, or weights of previews are none.
+          ValueError: the format is unknown, the integer network or the filter is not exact, or weights of previews
+            are none.
         """
         model = cls(arrays=arrays)
         if (known := model.config.get("format")) != _FORMAT:
@@ -197,6 +224,7 @@ class NestedModel(archive.Contents):
             or not ((model.preview_weights >= 0) & (model.preview_weights <= 1)).all()
         ):
             raise ValueError(f"preview/trust must be {model.steps + 1} numbers in [0, 1]")
+        _ = model.postfilter
         if model.family != "nested":
             matrix, mean = model._coordinates
             channels = model.network.channels
@@ -251,11 +279,13 @@ class NestedModel(archive.Contents):
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
         self._evaluation.prepare(*self.source.grid(height, width), estimates=picture is None)
+        if self.postfilter and picture is None:
+            self.postfilter.prepare(height, width)
         return NestedState(self.code, height, width, seed, picture)
 
     def programs(self) -> list[Program]:
         """What is compiled for pictures of all sizes; a programme that is ready is never compiled again."""
-        return self._evaluation.programs()
+        return [*self._evaluation.programs(), *(self.postfilter.programs() if self.postfilter else ())]
 
     def expect(self, states: Sequence[NestedState], step: int) -> None:
         """Tells states of pictures of one size their references, asking the network about all at once.
@@ -270,9 +300,15 @@ class NestedModel(archive.Contents):
             state.take_references(step, own_a, own_b, first)
 
     def picture(self, state: NestedState, step: int) -> np.ndarray:
-        """What is known after so many steps and a part of the next, denoised: uint8 (H, W, 3)."""
+        """What is known after so many steps and a part of the next, denoised and filtered: uint8 (H, W, 3)."""
         height, width = state.size
-        return self.pixels(mean_estimate(self, state, step))[:height, :width]
+        estimate, shown = mean_estimate(self, state, step), shown_step(state, step)
+        if self.postfilter and self.postfilter.filters(shown):
+            block, finest_width = self.schedule.block, self.schedule.finest_width
+            filtered = self.postfilter(exact_of(2 * estimate, block, finest_width), shown)
+            estimate = ticks_of(filtered, block, finest_width)
+            state.move_into_cells(estimate, step)
+        return self.pixels(estimate)[:height, :width]
 
     def reference(
         self, units: Int8[np.ndarray, "n h w C"], step: int

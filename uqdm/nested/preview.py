@@ -19,7 +19,7 @@ from uqdm.nested.state import NestedState, cells_of
 _FAR = 2**30
 """No coefficient of a picture comes near so many ticks."""
 
-__all__ = ["Denoiser", "earlier_estimate", "fresh_estimate", "mean_estimate"]
+__all__ = ["Denoiser", "earlier_estimate", "fresh_estimate", "mean_estimate", "shown_step"]
 
 
 @runtime_checkable
@@ -60,6 +60,14 @@ def mean_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
     if state.known is None or step + 1 in held:
         return estimate
     return _moved(state, estimate, *state.known, to_the_edge=bool(held))
+
+
+def shown_step(state: NestedState, step: int) -> int:
+    """The step whose estimate is shown after so many steps: the last one that the sender does not hold."""
+    if step not in (state.held or ()):
+        return step
+    assert state.kept is not None, "no stream holds what is shown before its first step"
+    return state.kept[0]
 
 
 def _mixed(fresh: np.ndarray, earlier: np.ndarray, weight: int) -> np.ndarray:

@@ -24,6 +24,8 @@ __all__ = ["Estimates", "NestedCode", "NestedState", "Part", "cells_of"]
 
 _LARGEST = 2**30
 """No coefficient of a picture comes near so many ticks."""
+_PIECE = 2**20
+"""Coefficients that are worked on at a time."""
 
 
 class NestedCode(NamedTuple):
@@ -263,16 +265,37 @@ class NestedState:
 
     def bounds(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The ends of all cells before a step, as far as they are known of the step as well, int64 ticks, flat."""
-        middle, width = (self.midpoint >> 1) + self.shift.astype(np.int64), self.widths(step)
-        reach = np.where(self.midpoint == 0, width, width >> 1)
-        low, high = middle - reach, middle + reach
+        low, high = self._ends(slice(None), *self.grid.levels(step))
         if self.known is not None:
-            members, (sign, near, far) = self.known
-            far = np.where(far == OPEN, _WIDTHS[UNSEEN], far)
-            shift = self.shift[members]
-            low[members] = np.where(sign > 0, near, -far) + shift
-            high[members] = np.where(sign < 0, -near, far) + shift
+            members, ends = self._known_ends
+            low[members], high[members] = ends
         return low, high
+
+    def move_into_cells(self, ticks: np.ndarray, step: int) -> None:
+        """Limits coefficients to `bounds`, in place and a few at a time so that memory stays bounded."""
+        flat, (zero, other) = ticks.reshape(-1), self.grid.levels(step)
+        for start in range(0, len(flat), _PIECE):
+            part = slice(start, start + _PIECE)
+            flat[part] = np.clip(flat[part], *self._ends(part, zero, other))
+        if self.known is not None:
+            members, ends = self._known_ends
+            flat[members] = np.clip(flat[members], *ends)
+
+    def _ends(self, part: slice, zero: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The ends of some cells of these levels (uqdm.nested.schedule.Levels)."""
+        midpoint = self.midpoint[part].astype(np.int64)
+        zero_width, other_width = _width(zero[part]), _width(other[part])
+        width = np.where(np.abs(midpoint) >= 2 * other_width, other_width, zero_width)
+        middle, reach = (midpoint >> 1) + self.shift[part], np.where(midpoint == 0, width, width >> 1)
+        return middle - reach, middle + reach
+
+    @property
+    def _known_ends(self) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Members of the next step, and the ends of their cells as far as they are known."""
+        assert self.known is not None
+        members, (sign, near, far) = self.known
+        far, shift = np.where(far == OPEN, _WIDTHS[UNSEEN], far), self.shift[members]
+        return members, (np.where(sign > 0, near, -far) + shift, np.where(sign < 0, -near, far) + shift)
 
     def agrees_with(self, picture: np.ndarray, step: int) -> bool:
         """Whether all cells before a step hold the coefficients of a picture."""
