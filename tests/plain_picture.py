@@ -73,9 +73,9 @@ def moved(values: np.ndarray, state: Decoder, chosen: np.ndarray, width: int) ->
     return values
 
 
-def held_steps(chunks: bytes) -> set[int]:
-    """Section 1 and 9.2: the steps after which a picture is that of an earlier one."""
-    held, position = set(), 0
+def chunks_of(chunks: bytes) -> list[tuple[int, bytes]]:
+    """Section 1: kinds and contents."""
+    found, position = [], 0
     while position < len(chunks):
         kind, position, length, place = chunks[position], position + 1, 0, 0
         while True:
@@ -83,9 +83,17 @@ def held_steps(chunks: bytes) -> set[int]:
             place, position = place + 7, position + 1
             if chunks[position - 1] < 128:
                 break
-        if kind == 6:
-            held = {8 * i + bit for i in range(length) for bit in range(8) if chunks[position + i] >> bit & 1}
+        found.append((kind, chunks[position : position + length]))
         position += length
+    return found
+
+
+def held_steps(chunks: bytes) -> set[int]:
+    """Section 1 and 9.2: the steps after which a picture is that of an earlier one."""
+    held = set()
+    for kind, contents in chunks_of(chunks):
+        if kind == 6:
+            held = {8 * i + bit for i, byte in enumerate(contents) for bit in range(8) if byte >> bit & 1}
     return held - {0}
 
 
@@ -198,7 +206,7 @@ def show(data: bytes, model: Model) -> np.ndarray:
     """Section 9: the picture of a whole stream, uint8 (H, W, 3)."""
     header = read_header(data)
     state, decoder, words, before = Decoder(model, header), RangeDecoder(header.payload), 0, None
-    held = held_steps(header.chunks)
+    held, may = held_steps(header.chunks), 7 not in dict(chunks_of(header.chunks))
     seen = 0, copy.deepcopy(state), before
     for step in range(header.steps):
         before = copy.deepcopy(state)
@@ -209,7 +217,7 @@ def show(data: bytes, model: Model) -> np.ndarray:
             take_check(decoder, state.crc, f"step {step + 1}")
             words = decoder.words
     shown = after(*seen)
-    if model.get("preview/postfilter/filtered", np.zeros(header.steps + 1))[seen[0]]:
+    if may and model.get("preview/postfilter/filtered", np.zeros(header.steps + 1))[seen[0]]:
         better = filtered(model, synthesize(state, 2 * shown), seen[0])
         shown = np.clip(analyse(better, state), *cells(state))
     picture = (synthesize(state, 2 * shown) + 128) >> 8

@@ -1,3 +1,6 @@
+import csv
+from dataclasses import replace as recipe_of
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,13 +10,17 @@ from pictures import make_picture
 from plain_picture import show
 
 import uqdm
+from uqdm.codec import container
 from uqdm.codec.api import receiver_of
 from uqdm.exact.convolution import CONVOLUTIONS
 from uqdm.exact.fixed_point import round_kernels
+from uqdm.metrics import psnr_db
 from uqdm.nested.preview import mean_estimate
 from uqdm.postfilter import integers, network
 from uqdm.postfilter.config import FilterConfig
 from uqdm.postfilter.postfilter import Postfilter
+from uqdm.postfilter.train import Recipe, fit
+from uqdm.training.loop import Run
 
 CONFIG = FilterConfig(steps=4, widths=(8, 12, 16), blocks_in=(1, 1, 1), blocks_out=(1, 1, 0))
 PARAMETERS = postfilter_parameters(CONFIG)
@@ -154,6 +161,61 @@ def test_the_plain_decoder_filters_what_is_held(filtering):
     for tau in np.linspace(0.2, 0.9, 5):
         data = uqdm.encode(stripes, tau, model=filtering)
         np.testing.assert_array_equal(show(data, dict(filtering.arrays)), uqdm.decode(data, model=filtering))
+
+
+def test_a_picture_that_the_filter_spoils_is_not_filtered(tiny_model, filtering):
+    """It is untrained, so that a flat picture gets a pattern."""
+    flat = np.full((40, 24, 3), 90, np.uint8)
+    data = uqdm.encode(flat, model=filtering)
+    assert not container.unpack(data)[0].filtered
+    assert container.unpack(uqdm.encode(flat, model=tiny_model))[0].filtered
+    np.testing.assert_array_equal(show(data, dict(filtering.arrays)), uqdm.decode(data, model=filtering))
+    shown = [psnr_db(flat, preview.picture) for preview in uqdm.previews(data, model=filtering)]
+    assert (np.diff(np.minimum(shown, 99)) >= 0).all()
+
+
+@pytest.fixture
+def optax_promotes():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.mark.parametrize("psnr", [18.0, 25.0, 33.0])
+def test_a_quality_is_reached_with_the_fewest_bytes(filtering, psnr):
+    noisy = make_picture(40, 56) ^ np.random.default_rng(0).integers(0, 16, (40, 56, 3), dtype=np.uint8)
+    data = uqdm.encode(noisy, psnr_db=psnr, model=filtering)
+    assert psnr_db(noisy, uqdm.decode(data, model=filtering)) >= psnr
+    assert psnr_db(noisy, uqdm.decode(data[:-1], model=filtering)) < psnr
+
+
+def test_a_training_learns_and_goes_on(tmp_path, compiled_quickly, optax_promotes):
+    """Previews are too bright, which is learned first."""
+    recipe = Recipe(
+        widths=(8, 8),
+        blocks_in=(1, 0),
+        blocks_out=(0, 0),
+        crops=((16, 4),),
+        steps=60,
+        quantize_from=40,
+        learning_rate=0.02,
+        warm_up=5,
+        states=(1, 2),
+    )
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(60, 180, (1, 1, 3), np.uint8).repeat(32, 0).repeat(32, 1) for _ in range(8)]
+    run = Run(validate_every=60, checkpoint_every=60, export_state=tmp_path / "state.npz")
+    given = recipe, lambda x, step, key: x + 20.0, 2, [np.stack(pictures)], {"flat": np.stack(pictures[:2])}
+    config, parameters = fit(*given, tmp_path / "run", run=run)
+    rows = list(csv.DictReader((tmp_path / "run" / "validation.csv").read_text().splitlines()))
+    assert [int(row["sent"]) for row in rows] == [1, 2]
+    for row in rows:
+        assert float(row["filtered_db"]) > float(row["preview_db"]) + 6
+    postfilter = Postfilter.from_training(config, parameters, range(1, 3))
+    bright = (pictures[0].astype(np.uint16) + 20) << 8
+    assert np.abs(postfilter(bright, 1) / 256 - pictures[0]).mean() < 10
+    again = recipe_of(recipe, steps=2, quantize_from=0, warm_up=1, learning_rate=0.0)
+    _, same = fit(again, *given[1:], tmp_path / "again", start_from=tmp_path / "state.npz")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), same, parameters)
 
 
 def test_a_filter_for_larger_blocks_is_refused(tiny_model):

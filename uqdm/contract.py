@@ -82,10 +82,12 @@ class OptimizingState(Protocol):
 
 @runtime_checkable
 class HoldingState(Protocol):
-    """A state whose previews can stay with an earlier estimate where the sender, who sees the picture, says so."""
+    """A state whose previews are what the sender, who sees the picture, says of them."""
 
     held: frozenset[int] | None
     """After which steps is shown what the last step showed that is not among them; None where nobody asks."""
+    filtered: bool
+    """Whether a model that filters previews may do so with these."""
 
 
 @runtime_checkable

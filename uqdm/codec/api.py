@@ -145,6 +145,7 @@ def encode_with_costs(
     ends = [(0.0, Writer().position)]
 
     def note(senders: list[Sender]) -> None:
+        del ends[senders[0].step :]  # an encoder may begin again
         ends.append((senders[0].ideal_bits, senders[0].writer.position))
 
     (data,) = encode_together([as_picture(x)], request_of(tau, None, None, None, False, lossless, model, seed), note)

@@ -106,6 +106,11 @@ class Header(NamedTuple):
         return extras.held_of_chunks(self.chunks)
 
     @property
+    def filtered(self) -> bool:
+        """Whether previews may be filtered."""
+        return extras.UNFILTERED.kind not in {chunk.kind for chunk in self.chunks}
+
+    @property
     def held_bytes(self) -> int:
         """Of the payload, how many the file had when it was written, as far as it says so."""
         return self.payload_bytes if self.written_bytes is None else self.written_bytes

@@ -1,6 +1,7 @@
 """How pictures become streams: what is asked for, the loop until it is reached, and the choice between two models."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from uqdm.codec import container
 from uqdm.codec.arguments import as_model, check_number
 from uqdm.codec.container import Header
 from uqdm.codec.loop import Sender
-from uqdm.codec.rate_control import OutOfReachError, Target
+from uqdm.codec.rate_control import OutOfReachError, Target, unfiltered
 from uqdm.contract import HoldingState, Model, OptimizingState, State, steps_until
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.library import default_model, residual_of
@@ -21,6 +22,8 @@ __all__ = ["Request", "encode_best", "encode_together", "request_of"]
 
 _SHORT, _SHORT_LOSSLESS, _LONG = 0.125, 2.0, 20.0
 """Bits per pixel: so short that no model is asked, and so long that it must be noise."""
+_SPOILED_DB = 0.1
+"""What the filter may cost after a step."""
 
 
 class Request(NamedTuple):
@@ -35,6 +38,8 @@ class Request(NamedTuple):
     with_index: bool
     drawn: bool = False
     """Whether the drawn process may be taken where it is shorter."""
+    filtered: bool = True
+    """Whether previews may be filtered."""
 
 
 def request_of(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index=False, drawn=None) -> Request:
@@ -69,7 +74,7 @@ def encode_together(
     on_step: Callable[[list[Sender]], object] = lambda _: None,
 ) -> list[bytes]:
     """Algorithm 1 for pictures of one size."""
-    tau, target, rdoq, lossless, model, seed, with_index, _ = request
+    tau, target, rdoq, lossless, model, seed, with_index, _, filtered = request
     height, width = pictures[0].shape[:2]
     model = model or default_model(height, width, lossless=lossless)
     steps, residual_id = steps_until(tau or 0.0, model.steps), b""
@@ -82,13 +87,14 @@ def encode_together(
         header = header._replace(steps=steps, residual_id=residual_id)
         sending = WithResidual(model=model, residual=residual, steps_before=steps, steps=header.total_steps)
     ends = [target.enough(picture, model) if target else lambda _: False for picture in pictures]
-    if with_index or (target and target.psnr_db is not None):  # then all steps are looked at anyway
-        looked_at = [True] * len(pictures)
-    else:
-        looked_at = [looks_drawn(picture) for picture in pictures]
+    all_looked_at = with_index or bool(target and target.psnr_db is not None)  # anyway
+    looks = [
+        _Look(picture, sending, drawn=drawn, filtered=filtered) if drawn or all_looked_at else None
+        for picture, drawn in ((picture, looks_drawn(picture)) for picture in pictures)
+    ]
     senders = [
-        Sender(picture, sending, header, _choosing(picture, sending, end) if looks else end)
-        for picture, end, looks in zip(pictures, ends, looked_at, strict=True)
+        Sender(picture, sending, header, look.and_enough(end) if look else end)
+        for picture, end, look in zip(pictures, ends, looks, strict=True)
     ]
     noted = zip(pictures, senders, strict=True) if with_index else ()
     indices = [_Index(picture, sending, sender) for picture, sender in noted]
@@ -104,16 +110,19 @@ def encode_together(
         for one in indices:
             one.note()
         on_step(senders)
-    if not target:
-        streams = [sender.finish() for sender in senders]
-        return [one.added_to(data) for one, data in zip(indices, streams, strict=True)] if with_index else streams
 
     def finished(sender: Sender, number: int) -> bytes:
         data = sender.finish()
         return indices[number].added_to(data) if with_index else data
 
     streams = []
-    for number, (sender, picture) in enumerate(zip(senders, pictures, strict=True)):
+    for number, (sender, picture, look) in enumerate(zip(senders, pictures, looks, strict=True)):
+        if look and look.spoiled:
+            streams += encode_together([picture], request._replace(filtered=False), on_step)
+            continue
+        if not target:
+            streams.append(finished(sender, number))
+            continue
         candidates = [sender]
         if number in branches and sender.step < steps:
             candidates.insert(0, _optimized(branches[number], sending, sender.step - 1))
@@ -162,29 +171,47 @@ def encode_best(
     return exact if exact is not None and most is None and len(exact) < len(data) else data
 
 
-def _choosing(picture: np.ndarray, model: Model, enough: Callable[[Sender], bool]) -> Callable[[Sender], bool]:
-    """Whether enough has been sent; what is shown of it is chosen first, so that more bytes never look worse."""
+class _Look:
+    """At what is shown of a picture on its way, so that more bytes never look worse.
 
-    def chosen_and_enough(sender: Sender) -> bool:
-        _choose_what_is_shown(picture, model, sender)
-        return enough(sender)
+    Attributes:
+      spoiled: whether the filter has made a picture worse that is like no photograph: then nothing is to be filtered.
+    """
 
-    return chosen_and_enough
+    def __init__(self, picture: np.ndarray, model: Model, *, drawn: bool, filtered: bool):
+        self._picture, self._model, self._drawn, self._filtered = picture, model, drawn, filtered
+        self.spoiled = False
 
+    def and_enough(self, enough: Callable[[Sender], bool]) -> Callable[[Sender], bool]:
+        """Whether enough has been sent; what is shown of it is chosen first."""
 
-def _choose_what_is_shown(picture: np.ndarray, model: Model, sender: Sender) -> None:
-    """Holds what was shown before a step where it is nearer to the picture than what is known after it."""
-    state, step = sender.state, sender.step
-    if not isinstance(state, HoldingState) or step > sender.header.steps:
-        return
-    if step == 0:
-        state.held = frozenset()
-        return
-    assert state.held is not None
-    fresh = measured_psnr_db(picture, model.picture(state, step))
-    state.held |= {step}
-    if measured_psnr_db(picture, model.picture(state, step)) <= fresh:
-        state.held -= {step}
+        def chosen_and_enough(sender: Sender) -> bool:
+            self._choose(sender)
+            return self.spoiled or enough(sender)
+
+        return chosen_and_enough
+
+    def _choose(self, sender: Sender) -> None:
+        """Holds what was shown before a step where it is nearer to the picture than what is known after it."""
+        state, step = sender.state, sender.step
+        if not isinstance(state, HoldingState) or step > sender.header.steps:
+            return
+        if step == 0:
+            state.held, state.filtered = frozenset(), self._filtered
+            return
+        assert state.held is not None
+        plain = self._psnr_db(unfiltered(self._model, state, step))
+        # The filter gains about as much after a step as before it: of photographs it need not be asked.
+        asked = self._drawn and self._filtered
+        fresh = self._psnr_db(self._model.picture(state, step)) if asked else plain
+        self.spoiled |= fresh < plain - _SPOILED_DB
+        state.held |= {step}
+        show = self._model.picture if asked else partial(unfiltered, self._model)
+        if self._psnr_db(show(state, step)) <= fresh:
+            state.held -= {step}
+
+    def _psnr_db(self, shown: np.ndarray) -> float:
+        return measured_psnr_db(self._picture, shown)
 
 
 class _Index:

@@ -24,6 +24,7 @@ __all__ = [
     "Chunk",
     "Quality",
     "checksum",
+    "UNFILTERED",
     "held_chunk",
     "held_of_chunks",
     "index_chunk",
@@ -39,6 +40,7 @@ __all__ = [
 
 _INDEX = 1
 _HELD = 6
+_UNFILTERED = 7
 METADATA = {"exif": 2, "xmp": 3, "icc_profile": 4, "dpi": 5}
 """Kinds of chunks by the names that Pillow has for their contents."""
 MAX_BLOCK_BYTES = 2**28 - 1
@@ -56,6 +58,10 @@ class Chunk(NamedTuple):
     kind: int
     """0 to 255."""
     contents: bytes
+
+
+UNFILTERED = Chunk(_UNFILTERED, b"")
+"""Says that previews are not filtered (uqdm.contract.HoldingState)."""
 
 
 class Quality(NamedTuple):

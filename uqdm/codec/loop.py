@@ -97,9 +97,12 @@ class Sender:
         """The file."""
         payload = self.writer.getvalue()
         header = self.header._replace(payload_bytes=len(payload))
-        if isinstance(self.state, HoldingState) and self.state.held:
-            chunks = (*header.chunks, extras.held_chunk(self.state.held))
-            header = header._replace(chunks=chunks, written_bytes=len(payload))
+        said = []
+        if isinstance(self.state, HoldingState):
+            said += [extras.held_chunk(self.state.held)] if self.state.held else []
+            said += [] if self.state.filtered else [extras.UNFILTERED]
+        if said:
+            header = header._replace(chunks=(*header.chunks, *said), written_bytes=len(payload))
         return container.pack(header) + payload
 
 
@@ -125,7 +128,7 @@ class Receiver:
         self.model, self.step = model, 0
         self.state: Any = model.new_state(self.header.height, self.header.width, self.header.seed)
         if isinstance(self.state, HoldingState):
-            self.state.held = self.header.held_steps
+            self.state.held, self.state.filtered = self.header.held_steps, self.header.filtered
         self.header_bytes = start
         self._payload = bytes(data[start:])[: self.header.held_bytes]
         self._reader = Reader(self._payload)

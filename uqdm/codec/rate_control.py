@@ -8,18 +8,34 @@ header, and the last step is cut. Its payload is a prefix of the payload of all 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from uqdm.codec import container
 from uqdm.codec.loop import Receiver, Sender, expect_together
-from uqdm.contract import Model
+from uqdm.contract import HoldingState, Model
 from uqdm.metrics.psnr import psnr_db as measured_psnr_db
 
-__all__ = ["OutOfReachError", "Target", "pictures_at"]
+__all__ = ["OutOfReachError", "Target", "pictures_at", "unfiltered"]
 
 _UNSETTLED_BYTES = 8
 """Of the payload written so far, the last that may still change."""
+
+
+_FILTER_DB = 3.0
+"""More than the filter of a model gains: what is further from a target without it is not worth filtering."""
+
+
+def unfiltered(model: Model, state: Any, step: int) -> np.ndarray:
+    """What a model shows of a state where it filters nothing: sooner, and mostly not so near to the picture."""
+    if not isinstance(state, HoldingState):
+        return model.picture(state, step)
+    may, state.filtered = state.filtered, False
+    try:
+        return model.picture(state, step)
+    finally:
+        state.filtered = may
 
 
 class OutOfReachError(ValueError):
@@ -59,7 +75,15 @@ class Target:
             return lambda sender: 4 * sender.writer.position[0] >= most + _UNSETTLED_BYTES
         assert self.psnr_db is not None
         least = self.psnr_db
-        return lambda sender: measured_psnr_db(picture, model.picture(sender.state, sender.step)) >= least
+
+        def reached(sender: Sender) -> bool:
+            state, step = sender.state, sender.step
+            return (
+                measured_psnr_db(picture, unfiltered(model, state, step)) >= least - _FILTER_DB
+                and measured_psnr_db(picture, model.picture(state, step)) >= least
+            )
+
+        return reached
 
     def cut(self, data: bytes, picture: np.ndarray, model: Model) -> bytes:
         """The shortest or longest prefix that the target asks for, of the stream that ended with it.
@@ -75,7 +99,7 @@ class Target:
 
 
 def _cut_to_psnr(data: bytes, picture: np.ndarray, model: Model, least_db: float) -> bytes:
-    """By bisection inside the last step; what is known before it is decoded once."""
+    """By regula falsi inside the last step (its Illinois form); what is known before it is decoded once."""
 
     def psnr_of(receiver: Receiver) -> float:
         return measured_psnr_db(picture, receiver.picture())
@@ -85,18 +109,25 @@ def _cut_to_psnr(data: bytes, picture: np.ndarray, model: Model, least_db: float
         receiver.receive()
     expect_together([receiver])
     before, low = receiver.branch(), receiver.needed_bytes
+    missing, over = least_db - psnr_of(before), 0.0
     while receiver.receive():
         pass
     if (reached := psnr_of(receiver)) < least_db:
         raise OutOfReachError(
             f"{least_db} dB is out of reach: the whole stream gives {reached:.2f} dB, and a lossless one any"
         )
-    high = receiver.needed_bytes
+    high, over = receiver.needed_bytes, reached - least_db
     while high - low > 1:
-        middle = (low + high) // 2
+        share = missing / (missing + over) if missing > 0 else 0.5
+        middle = min(max(low + round(share * (high - low)), low + 1), high - 1)
         trial = before.branch(middle)
         trial.receive()
-        low, high = (low, middle) if psnr_of(trial) >= least_db else (middle, high)
+        more = psnr_of(trial) - least_db
+        # An end that stays where it is counts half from then on.
+        if more >= 0:
+            high, over, missing = middle, more, missing / 2
+        else:
+            low, missing, over = middle, -more, over / 2
     return data[:high]
 
 

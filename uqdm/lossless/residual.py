@@ -42,6 +42,15 @@ class ResidualState:
         self.before.held = steps
 
     @property
+    def filtered(self) -> bool:
+        """Of the state before (likewise)."""
+        return self.before.filtered
+
+    @filtered.setter
+    def filtered(self, filtered: bool) -> None:
+        self.before.filtered = filtered
+
+    @property
     def check_bytes(self) -> np.ndarray:
         """Those of the pixels, which depend on the state before them, or of that state."""
         return (self.pixels or self.before).check_bytes

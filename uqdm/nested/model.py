@@ -39,7 +39,7 @@ from uqdm.nested import network_config as networks
 from uqdm.nested import network_integers as integer
 from uqdm.nested.evaluation import Evaluation
 from uqdm.nested.network_config import NetworkConfig
-from uqdm.nested.preview import mean_estimate, shown_step
+from uqdm.nested.preview import mean_estimate, shown_state
 from uqdm.nested.process import TICKS, LevelTables
 from uqdm.nested.schedule import Schedule, phase_classes
 from uqdm.nested.source import Coordinates, Latent, Source, Wavelet
@@ -302,13 +302,21 @@ class NestedModel(archive.Contents):
     def picture(self, state: NestedState, step: int) -> np.ndarray:
         """What is known after so many steps and a part of the next, denoised and filtered: uint8 (H, W, 3)."""
         height, width = state.size
-        estimate, shown = mean_estimate(self, state, step), shown_step(state, step)
-        if self.postfilter and self.postfilter.filters(shown):
-            block, finest_width = self.schedule.block, self.schedule.finest_width
-            filtered = self.postfilter(exact_of(2 * estimate, block, finest_width), shown)
-            estimate = ticks_of(filtered, block, finest_width)
+        shown, shown_step = shown_state(state, step)
+        if state.filtered and self.postfilter and self.postfilter.filters(shown_step):
+            estimate = self._filtered(self.postfilter, shown, shown_step).copy()
             state.move_into_cells(estimate, step)
+        else:
+            estimate = mean_estimate(self, state, step)
         return self.pixels(estimate)[:height, :width]
+
+    def _filtered(self, postfilter: Postfilter, state: NestedState, step: int) -> np.ndarray:
+        """What the filter makes of what is known of a state, not yet moved into the cells, in ticks."""
+        if state.partly_known or state.estimates.filtered is None:
+            block, finest_width = self.schedule.block, self.schedule.finest_width
+            exact = exact_of(2 * mean_estimate(self, state, step), block, finest_width)
+            state.estimates.filtered = ticks_of(postfilter(exact, step), block, finest_width)
+        return state.estimates.filtered
 
     def reference(
         self, units: Int8[np.ndarray, "n h w C"], step: int

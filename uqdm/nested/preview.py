@@ -19,7 +19,7 @@ from uqdm.nested.state import NestedState, cells_of
 _FAR = 2**30
 """No coefficient of a picture comes near so many ticks."""
 
-__all__ = ["Denoiser", "earlier_estimate", "fresh_estimate", "mean_estimate", "shown_step"]
+__all__ = ["Denoiser", "earlier_estimate", "fresh_estimate", "mean_estimate", "shown_state"]
 
 
 @runtime_checkable
@@ -47,11 +47,9 @@ def mean_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
 
     The weight of the fresh estimate grows to 1 while the next step arrives.
     """
-    held = state.held or frozenset()
-    if step in held:
-        assert state.kept is not None, "no stream holds what is shown before its first step"
-        kept_step, kept = state.kept
-        estimate = mean_estimate(model, kept, kept_step)
+    held, (shown, shown_step) = state.held or frozenset(), shown_state(state, step)
+    if shown is not state:
+        estimate = mean_estimate(model, shown, shown_step)
     else:
         estimate, weight = fresh_estimate(model, state, step), round(_ONE * float(model.preview_weights[step]))
         weight += ((_ONE - weight) * round(_ONE * state.known_share)) // _ONE
@@ -62,12 +60,13 @@ def mean_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
     return _moved(state, estimate, *state.known, to_the_edge=bool(held))
 
 
-def shown_step(state: NestedState, step: int) -> int:
-    """The step whose estimate is shown after so many steps: the last one that the sender does not hold."""
+def shown_state(state: NestedState, step: int) -> tuple[NestedState, int]:
+    """The state, and its step, whose estimate is shown after so many steps: the last that the sender does not hold."""
     if step not in (state.held or ()):
-        return step
+        return state, step
     assert state.kept is not None, "no stream holds what is shown before its first step"
-    return state.kept[0]
+    kept_step, kept = state.kept
+    return kept, kept_step
 
 
 def _mixed(fresh: np.ndarray, earlier: np.ndarray, weight: int) -> np.ndarray:

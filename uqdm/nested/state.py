@@ -66,12 +66,14 @@ class Before(NamedTuple):
 
 @dataclass
 class Estimates:
-    """What previews remember: denoised coefficients in ticks, int32 (h, w, C), or None where nobody has asked."""
+    """What previews remember: coefficients in ticks, int32 (h, w, C), or None where nobody has asked."""
 
     fresh: np.ndarray | None = None
-    """Of the state."""
+    """Denoised ones of the state."""
     earlier: np.ndarray | None = None
-    """Of the state before the last step."""
+    """Denoised ones of the state before the last step."""
+    filtered: np.ndarray | None = None
+    """What the filter makes of what is shown of the state."""
 
 
 _WIDTHS = np.int64(1) << (np.minimum(np.arange(UNSEEN + 1), 40) + 8)
@@ -105,6 +107,7 @@ class NestedState:
       before: the state before the last step.
       estimates: what previews remember.
       held: after which steps an earlier one's picture is shown, if the sender says so (uqdm.contract.HoldingState).
+      filtered: whether previews may be filtered (likewise).
       kept: that step, and what was known after it; None before one was sent.
     """
 
@@ -125,6 +128,7 @@ class NestedState:
         self.before: Before | None = None
         self.estimates = Estimates()
         self.held: frozenset[int] | None = None
+        self.filtered = True
         self.kept: tuple[int, NestedState] | None = None
 
     def _shifted_ticks(self, picture: np.ndarray) -> np.ndarray:

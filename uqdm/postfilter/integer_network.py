@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Int8, Int16
 
-from uqdm.exact.convolution import CONVOLUTIONS
+from uqdm.exact.convolution import CONVOLUTIONS, Convolution
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT
 from uqdm.exact.grids import Capacity, Cells, Sweep
 from uqdm.postfilter.config import FilterConfig, Unit
@@ -44,13 +44,19 @@ def reach_pixels(config: FilterConfig) -> int:
     return sum(_radii(config))
 
 
+def _way(convolution: str) -> Convolution:
+    """A way to sum products; more than two positions at a time cost more products with zeros than they save."""
+    way = CONVOLUTIONS[convolution]
+    return way._replace(group=min(way.group, 2))
+
+
 Weights = dict[str, dict[str, Any]]
 """Arrays that programmes take, in dictionaries."""
 
 
 def weights_of(config: FilterConfig, arrays: Mapping[str, np.ndarray], convolution: str) -> Weights:
     """What `correction` takes: kernels as matrices, and tables of all steps."""
-    way, kernels, tables = CONVOLUTIONS[convolution], {}, {}
+    way, kernels, tables = _way(convolution), {}, {}
     level_of = {"entry": 0, "head": 0}
     for unit in config.units:
         level_of |= {f"{unit.name}_{part}": unit.level for part in ("first", "second")}
@@ -91,7 +97,7 @@ def correction(
       shown: pixel values less 128, the 12 of 2 x 2 pixels being one position.
       cells: where there are any.
     """
-    way, sweep = CONVOLUTIONS[convolution], Sweep(capacity, cells)
+    way, sweep = _way(convolution), Sweep(capacity, cells)
     kernels, tables = weights["kernels"], {name: table[step] for name, table in weights["tables"].items()}
     left = reach_pixels(config)
 

@@ -18,11 +18,10 @@ c = floor((M (P - 127.5) + 2^11) / 2^12) in Q12, the lifting steps with their si
 in ticks. The constants are those of docs/format.md, sections 9.3 and 9.4, rounded from the real ones.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from jaxtyping import Int, Int32, Integer, UInt8, UInt16
 
+from uqdm.exact.parts import concurrently
 from uqdm.transforms.wavelet import pack, unpack
 
 __all__ = ["PIXEL_UNITS", "analysis", "exact_of", "pixels_of", "synthesis", "ticks_of", "whole"]
@@ -145,14 +144,18 @@ def exact_of(
       doubled: as for `synthesis`.
       block: likewise.
       finest_width: likewise.
-      rows: of blocks at a time, by default about as many as have half a million coefficients.
+      rows: of blocks at a time, by default about as many as have half a million coefficients; strips go to the cores.
     """
     height, width, channels = doubled.shape
     pixels = np.empty((height * block, width * block, 3), np.uint16)
-    for inner, outer in _strips(height, width * channels, rows):
+
+    def fill(strip: tuple[slice, slice]) -> None:
+        inner, outer = strip
         exact = synthesis(doubled[outer], block, finest_width)
         start = (inner.start - outer.start) * block
         pixels[inner.start * block : inner.stop * block] = exact[start : start + (inner.stop - inner.start) * block]
+
+    concurrently(fill, _strips(height, width * channels, rows))
     return pixels
 
 
@@ -174,15 +177,19 @@ def ticks_of(
     """`analysis`, a few rows of blocks at a time; mirror image of `exact_of`."""
     height, width, channels = pixels.shape[0] // block, pixels.shape[1] // block, 3 * block**2
     ticks = np.empty((height, width, channels), np.int32)
-    for inner, outer in _strips(height, width * channels, rows):
+
+    def fill(strip: tuple[slice, slice]) -> None:
+        inner, outer = strip
         found = analysis(pixels[outer.start * block : outer.stop * block], block, finest_width)
         ticks[inner] = found[inner.start - outer.start :][: inner.stop - inner.start]
+
+    concurrently(fill, _strips(height, width * channels, rows))
     return ticks
 
 
-def _strips(height: int, coefficients: int, rows: int | None) -> Iterator[tuple[slice, slice]]:
+def _strips(height: int, coefficients: int, rows: int | None) -> list[tuple[slice, slice]]:
     """Rows of blocks, of so many coefficients each, and the rows that transforms of them depend on."""
     rows = rows or max(8, 2**19 // coefficients)
-    for start in range(0, height, rows):
-        stop = min(start + rows, height)
-        yield slice(start, stop), slice(max(0, start - _HALO), min(height, stop + _HALO))
+    starts = range(0, height, rows)
+    inner = [slice(start, min(start + rows, height)) for start in starts]
+    return [(rows, slice(max(0, rows.start - _HALO), min(height, rows.stop + _HALO))) for rows in inner]
