@@ -89,7 +89,7 @@ def encode_together(
     ends = [target.enough(picture, model) if target else lambda _: False for picture in pictures]
     all_looked_at = with_index or bool(target and target.psnr_db is not None)  # anyway
     looks = [
-        _Look(picture, sending, drawn=drawn, filtered=filtered) if drawn or all_looked_at else None
+        _Look(picture, sending, closely=drawn or with_index, filtered=filtered) if drawn or all_looked_at else None
         for picture, drawn in ((picture, looks_drawn(picture)) for picture in pictures)
     ]
     senders = [
@@ -175,11 +175,19 @@ class _Look:
     """At what is shown of a picture on its way, so that more bytes never look worse.
 
     Attributes:
-      spoiled: whether the filter has made a picture worse that is like no photograph: then nothing is to be filtered.
+      spoiled: whether the filter has made the picture worse: then nothing is to be filtered.
     """
 
-    def __init__(self, picture: np.ndarray, model: Model, *, drawn: bool, filtered: bool):
-        self._picture, self._model, self._drawn, self._filtered = picture, model, drawn, filtered
+    def __init__(self, picture: np.ndarray, model: Model, *, closely: bool, filtered: bool):
+        """Nothing is looked at yet.
+
+        Args:
+          picture: uint8 (H, W, 3).
+          model: what it is sent with.
+          closely: whether the filter is asked after every step; else what it filters, which is sooner.
+          filtered: whether it may filter at all.
+        """
+        self._picture, self._model, self._closely, self._filtered = picture, model, closely, filtered
         self.spoiled = False
 
     def and_enough(self, enough: Callable[[Sender], bool]) -> Callable[[Sender], bool]:
@@ -201,8 +209,7 @@ class _Look:
             return
         assert state.held is not None
         plain = self._psnr_db(unfiltered(self._model, state, step))
-        # The filter gains about as much after a step as before it: of photographs it need not be asked.
-        asked = self._drawn and self._filtered
+        asked = self._closely and self._filtered
         fresh = self._psnr_db(self._model.picture(state, step)) if asked else plain
         self.spoiled |= fresh < plain - _SPOILED_DB
         state.held |= {step}
