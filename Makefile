@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/python experiments/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 slow-test: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)

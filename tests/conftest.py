@@ -5,6 +5,9 @@ from pathlib import Path
 
 import jax
 import pytest
+import type_checks
+
+type_checks.install()
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
