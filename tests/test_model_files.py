@@ -128,3 +128,22 @@ def test_whole_numbers_of_configurations_are_no_truths_and_no_fractions():
             from_config({**values, "width": wrong})
     with pytest.raises(ValueError, match="has spread, step"):
         from_config({**values, "deep": 1})
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"text", b"PK\x03\x04 no archive", None], ids=["empty", "text", "PK", "an array"]
+)
+def test_damaged_weights_of_metrics_are_named_in_a_line(damaged, tmp_path):
+    from uqdm.metrics.mobilenet import mobilenet_features
+    from uqdm.metrics.squeezenet import read_weights
+
+    path = tmp_path / "weights.npz"
+    if damaged is None:
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    else:
+        path.write_bytes(damaged)
+    for read in (read_weights, lambda path: mobilenet_features(np.zeros((1, 8, 8, 3), np.uint8), path)):
+        with pytest.raises(ValueError, match="weights.npz is no file of weights") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
