@@ -1,13 +1,15 @@
 """Mutated streams, pictures and model files: does anything but the documented exceptions come out, how long, how large?
 
-    python benchmarks/hostile.py streams|pictures|models [--minutes 15] [--out benchmarks/results]
+    python benchmarks/hostile.py streams|families|pictures|models [--minutes 15] [--out benchmarks/results]
     python benchmarks/hostile.py streams --only 4711
 
 Case number i of a kind is made by a generator of random numbers that is seeded with both: the run goes on where the
 file of results (hostile_KIND.json) ends, and `--only` repeats one case with its traceback. A case is a sound input of
 64 x 64 pixels that was changed in one to four places: bits, bytes and runs of them, pieces that are left out, doubled
-or moved, and cuts. Of half of the model files the arrays are changed, and the file is made anew, since its check sums
-find all else.
+or moved, and cuts. Streams are those of the model `small`; families are streams of 24 x 24 pixels of small untrained
+models of all families (tests/model_cases.py), of which every tenth is also shown in the other ways that the family has.
+Of half of the model files, of the same families, the arrays are changed, and the file is made anew, since its check
+sums find all else; what is loaded must also encode and decode a picture.
 
 What is expected is a result or the documented exception: StreamError, PictureError, and ValueError for models. A case
 of more than two seconds of processor time is slow. Of streams that now claim another size, whose decoding would be
@@ -15,6 +17,8 @@ sound work, only the header is read.
 """
 
 import argparse
+import functools
+import importlib
 import io
 import json
 import os
@@ -27,26 +31,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from PIL import Image
 
 import uqdm
 from uqdm import archive
-from uqdm.diffusion.kinds import DiffusionConfig, UniformProcess
-from uqdm.diffusion.model import DiffusionModel
-from uqdm.diffusion.network import UNetConfig
-from uqdm.diffusion.network import init as init_unet
-from uqdm.diffusion.process import NoiseSchedule
-from uqdm.library import model_from_bytes
-from uqdm.nested.model import NestedModel
-from uqdm.nested.network import NetworkConfig, init
-from uqdm.nested.schedule import Schedule
+from uqdm.contract import Model
+from uqdm.library import model_from_bytes, reconstructions_of
 from uqdm.pictures import open_picture
-from uqdm.transforms.wavelet import layout
 
-RESULTS = Path(__file__).parent / "results"
-SIDE, SLOW_S, KEPT_FAILURES, SAVE_EVERY = 64, 2.0, 20, 100
+RESULTS, TESTS = Path(__file__).parent / "results", Path(__file__).parents[1] / "tests"
+SIDE, SMALL_SIDE, SLOW_S, KEPT_FAILURES, SAVE_EVERY = 64, 24, 2.0, 20, 100
 
 
 class Kind(NamedTuple):
@@ -163,18 +158,19 @@ def picture_files() -> list[bytes]:
 
 
 def model_files() -> list[bytes]:
-    """Small untrained models of the nested and of the uniform process."""
-    bands = layout(8)
-    prior_std = tuple((400.0 / (1 + bands.band)).tolist())
-    schedule = Schedule(block=8, finest_width=4.0, phases=((4, 0), (2, 1), (1, 0)), prior_std=prior_std)
-    config = NetworkConfig(block=8, steps=len(schedule.steps), width=16, blocks=1, local_width=8)
-    parameters = init(config, jax.random.key(0))
-    nested = NestedModel.from_training(schedule=schedule, network=config, parameters=parameters, name="nested")
-    unet = UNetConfig(width=8, levels=2, norm_groups=4, heads=1, learned_scale=True)
-    noise = NoiseSchedule(gamma_min=-9.0, gamma_max=6.0)
-    record = DiffusionConfig(process=UniformProcess(logistic=True), noise=noise, steps=4, network=unet)
-    uniform = DiffusionModel.from_training(record, init_unet(unet, jax.random.key(0)), name="uniform")
-    return [nested.to_bytes(), uniform.to_bytes()]
+    """Small untrained models of all families that have files."""
+    sys.path.append(str(TESTS))
+    cases, autoencoders = importlib.import_module("model_cases"), importlib.import_module("random_autoencoder")
+    models = [cases.tiny_model(), cases.latent_nested_model(), autoencoders.random_latent_file(1 / 64)]
+    models += [cases.unet_model(), cases.unet_model("gaussian")]
+    models += [cases.transform_model(), cases.transform_model(universal=True, diffusion=True)]
+    return [model.to_bytes() for model in models]
+
+
+@functools.cache
+def families() -> tuple[Model, ...]:
+    """Models of these files, and the one without parameters."""
+    return (*map(model_from_bytes, model_files()), uqdm.load_model("drawn"))
 
 
 def take_stream(data: bytes) -> str:
@@ -187,6 +183,20 @@ def take_stream(data: bytes) -> str:
     return "decoded"
 
 
+def take_family(data: bytes) -> str:
+    """Decodes it by the model whose id it begins with, unless it is larger."""
+    facts = uqdm.info(data)
+    if max(facts["width"], facts["height"]) > SMALL_SIDE:
+        return "another size"
+    named = [model for model in families() if model.id.hex().startswith(facts["model_id"])]
+    picture = uqdm.decode(data, model=named[0] if named else None)
+    assert picture.shape == (facts["height"], facts["width"], 3)
+    if named and sum(data) % 10 == 0:
+        for way in reconstructions_of(named[0])[1:]:
+            uqdm.decode(data, model=named[0], reconstruction=way)
+    return "decoded"
+
+
 def take_picture(data: bytes) -> str:
     """Opens it."""
     picture = open_picture(data, background="white").pixels
@@ -196,8 +206,10 @@ def take_picture(data: bytes) -> str:
 
 
 def take_model(data: bytes) -> str:
-    """Loads it."""
-    model_from_bytes(data)
+    """Loads it, and sends a picture with it."""
+    model = model_from_bytes(data)
+    picture = subject(side=SMALL_SIDE)
+    assert uqdm.decode(uqdm.encode(picture, model=model), model=model).shape == picture.shape
     return "loaded"
 
 
@@ -207,6 +219,10 @@ def kind_of(name: str) -> Kind:
         return Kind(picture_files(), mutated, take_picture, uqdm.PictureError)
     if name == "models":
         return Kind(model_files(), mutated_model, take_model, ValueError)
+    if name == "families":
+        small = [subject(seed, SMALL_SIDE) for seed in range(2)]
+        streams = [uqdm.encode(picture, model=model) for model in families() for picture in small]
+        return Kind([*streams, *(data[: len(data) // 3] for data in streams)], mutated, take_family, uqdm.StreamError)
     whole = uqdm.encode(subject())
     streams = [whole, whole[: len(whole) // 3], uqdm.encode(subject(1), bpp=0.5), uqdm.encode(subject(2), seed=2**31)]
     return Kind(streams, mutated, take_stream, uqdm.StreamError)
@@ -264,7 +280,7 @@ def save(path: Path, found: dict, outcomes: Counter, minutes: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("streams", "pictures", "models"))
+    parser.add_argument("kind", choices=("streams", "families", "pictures", "models"))
     parser.add_argument("--minutes", type=float, default=15.0, help="of processor time (15)")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="one case, with its traceback")
     parser.add_argument("--out", type=Path, default=RESULTS)

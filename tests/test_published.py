@@ -260,7 +260,10 @@ def test_a_checkpoint_is_imported_from_the_command_line(folder, tmp_path, capsys
     assert uqdm.load_model(out).noise.gamma_min == pytest.approx(-11.966, abs=1e-3)
     assert main(["import-checkpoint", *arguments, str(out)]) == 2
     assert main(["import-checkpoint", *arguments[:1], arguments[0], str(tmp_path / "x.npz")]) == 2
-    assert "no published UQDM model" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.endswith("are no published UQDM model: the latter is no text\n")  # and shows none of the file
+    assert main(["import-checkpoint", "none.pt", arguments[1], str(tmp_path / "x.npz")]) == 2
+    assert capsys.readouterr().err == "uqdm import-checkpoint: cannot read none.pt: No such file or directory\n"
     assert not (tmp_path / "x.npz").exists()
 
 

@@ -8,17 +8,34 @@ JSON.
 import hashlib
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-__all__ = ["Contents", "config_of", "digest", "from_bytes", "nested", "pack_config", "to_bytes", "under"]
+__all__ = [
+    "Contents",
+    "config_of",
+    "digest",
+    "from_bytes",
+    "nested",
+    "pack_config",
+    "parameters",
+    "record",
+    "to_bytes",
+    "under",
+]
 
 Arrays = Mapping[str, np.ndarray]
+T = TypeVar("T")
+
+_MOST, _LARGEST = 2**16, 1e9
+"""Of whole and of real numbers in configurations."""
 
 
 def digest(arrays: Arrays) -> bytes:
@@ -86,7 +103,7 @@ class Contents:
     @property
     def name(self) -> str:
         """For people; has no meaning, and is empty where the file has none."""
-        return self.config.get("name", "")
+        return str(self.config.get("name", ""))
 
     def to_bytes(self) -> bytes:
         """The file."""
@@ -120,3 +137,66 @@ def nested(leaves: Arrays) -> dict[str, Any]:
             node = node.setdefault(parent, {})
         node[last] = array
     return tree
+
+
+def record(kind: type[T], values: Any) -> T:
+    """A dataclass from a part of a configuration: JSON's lists become tuples, and types are those of the fields.
+
+    Raises:
+      ValueError: a value is missing, unknown, of another type, or a number that no model has.
+    """
+    hints = get_type_hints(kind)
+    if not isinstance(values, Mapping) or not set(values) <= set(hints):
+        given = ", ".join(map(str, values)) if isinstance(values, Mapping) else repr(values)
+        raise ValueError(f"a {kind.__name__} has {', '.join(hints)}, got {given}")
+    try:
+        return kind(**{name: _typed(name, hints[name], value) for name, value in values.items()})
+    except TypeError as error:  # the constructor's, of fields that are missing
+        raise ValueError(str(error)) from None
+
+
+def _typed(name: str, hint: Any, value: Any) -> Any:
+    """A value of a type that a field may have, made of JSON's."""
+    kinds = get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return None if value is None and type(None) in kinds else _typed(name, kinds[0], value)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return record(hint, value)
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(each) == len(value):
+            return tuple(_typed(name, kind, part) for kind, part in zip(each, value, strict=True))
+    elif (hint in (bool, str) and type(value) is hint) or (hint is int and type(value) is int and 0 <= value <= _MOST):
+        return value
+    elif hint is float and type(value) in (int, float) and math.isfinite(value) and abs(value) <= _LARGEST:
+        return float(value)
+    raise ValueError(f"{name} cannot be {value!r} in the configuration of a model")
+
+
+def parameters(leaves: Arrays, fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights of a network as nested dictionary, float32.
+
+    Args:
+      leaves: by names with slashes.
+      fresh: the same of a fresh network, nested; shapes are enough.
+
+    Raises:
+      ValueError: one is missing, has another shape, or is not finite.
+    """
+    wanted, found = dict(_shapes(fresh)), {name: leaf.shape for name, leaf in leaves.items()}
+    if wanted != found:
+        name = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        shapes = f"{found.get(name, 'missing')}, and must be {wanted.get(name, 'left out')}"
+        raise ValueError(f"weights do not fit the network: {name} is {shapes}")
+    for name, leaf in leaves.items():
+        if leaf.dtype.kind != "f" or not np.isfinite(leaf).all():
+            raise ValueError(f"weights must be finite numbers: {name} are not")
+    return nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
+
+
+def _shapes(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name, part in tree.items():
+        if isinstance(part, Mapping):
+            yield from _shapes(part, f"{prefix}{name}/")
+        else:
+            yield prefix + name, tuple(part.shape)

@@ -9,11 +9,14 @@ A family is a row of `FAMILIES`: who reads its files, which lossless residual it
 missing is reconstructed. A new family adds a row; nothing that the loop imports grows.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from uqdm import archive
 from uqdm.contract import Model, Residual
@@ -27,6 +30,7 @@ __all__ = [
     "default_model",
     "family_of",
     "load_model",
+    "model_from_arrays",
     "model_from_bytes",
     "model_of_stream",
     "reconstructions_of",
@@ -101,7 +105,15 @@ def model_from_bytes(data: bytes) -> Model[Any]:
     Raises:
       ValueError: it is no model file, or one of an unknown format or family.
     """
-    arrays = archive.from_bytes(data)
+    return model_from_arrays(archive.from_bytes(data))
+
+
+def model_from_arrays(arrays: Mapping[str, np.ndarray]) -> Model[Any]:
+    """Takes the contents of a model file of any family.
+
+    Raises:
+      ValueError: as `model_from_bytes`, in one line.
+    """
     name = archive.config_of(arrays).get("process", "nested")
     reader = FAMILIES.get(name, Family()).reader if isinstance(name, str) else None
     if reader is None:
@@ -111,7 +123,8 @@ def model_from_bytes(data: bytes) -> Model[Any]:
     except (ValueError, MemoryError):
         raise
     except Exception as error:  # names and values that a damaged configuration has, in whatever they were meant for
-        raise ValueError(f"not a model file (its configuration is damaged: {type(error).__name__}: {error})") from error
+        what = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ValueError(f"not a model file (its configuration is damaged: {what})") from error
 
 
 def load_model(name_or_path: str | Path = "photo") -> Model[Any]:

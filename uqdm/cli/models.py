@@ -53,7 +53,7 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
     try:
         published = read_published(options.checkpoint, options.config, average=not options.raw)
     except (OSError, ValueError) as error:
-        raise UserError(str(error)) from None
+        raise UserError(_told(error)) from None
     model = published.model(options.name)
     write(options.output, model.to_bytes(), options.force)
     noise = model.noise
@@ -69,7 +69,7 @@ def _import_autoencoder(options: argparse.Namespace) -> None:
     try:
         autoencoder = read_tiny_autoencoder(options.encoder, options.decoder, name=options.name)
     except (OSError, ValueError) as error:
-        raise UserError(str(error)) from None
+        raise UserError(_told(error)) from None
     write(options.output, autoencoder.to_bytes(), options.force)
     facts = f"{autoencoder.channels} channels at 1/{autoencoder.factor} of the sides"
     coder = coder_for(autoencoder)
@@ -79,6 +79,12 @@ def _import_autoencoder(options: argparse.Namespace) -> None:
         else f"a model of {coder.steps} steps: --model takes it"
     )
     say(f"{options.output}: autoencoder {autoencoder.id[:4].hex()}, {facts}; {use}")
+
+
+def _told(error: OSError | ValueError) -> str:
+    """What to say of a file that cannot be read, or is none that is wanted."""
+    unreadable = isinstance(error, OSError) and error.filename is not None
+    return f"cannot read {error.filename}: {error.strerror}" if unreadable else str(error)
 
 
 def _warm_up(options: argparse.Namespace) -> None:

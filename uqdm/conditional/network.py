@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from uqdm import archive
 from uqdm.training.once import once
 from uqdm.transforms.folding import fold, unfold
 
@@ -29,6 +30,7 @@ __all__ = ["ConditionalConfig", "Condition", "apply", "from_config", "init", "to
 
 _PIXEL_UNIT = 64.0
 _FREQUENCIES = 8
+_MOST_LEVELS, _MOST_BLOCKS = 8, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class ConditionalConfig:
     def __post_init__(self):
         if not len(self.widths) == len(self.blocks_in) == len(self.blocks_out):
             raise ValueError("widths, blocks_in and blocks_out must have one entry for every resolution")
+        if not 1 <= len(self.widths) <= _MOST_LEVELS or max(self.blocks_in + self.blocks_out) > _MOST_BLOCKS:
+            raise ValueError(f"there are 1 to {_MOST_LEVELS} resolutions of at most {_MOST_BLOCKS} blocks, got {self}")
 
     @property
     def stride(self) -> int:
@@ -67,10 +71,12 @@ def to_config(config: ConditionalConfig) -> dict:
 
 
 def from_config(values: dict) -> ConditionalConfig:
-    """Mirror image of `to_config`."""
-    tuples = {name: tuple(values[name]) for name in ("widths", "blocks_in", "blocks_out")}
-    merged: dict[str, Any] = {**values, **tuples}
-    return ConditionalConfig(**merged)
+    """Mirror image of `to_config`.
+
+    Raises:
+      ValueError: these are no such numbers.
+    """
+    return archive.record(ConditionalConfig, values)
 
 
 class Condition(NamedTuple):

@@ -19,6 +19,7 @@ The record's configuration, which stands in model files, is
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from operator import index
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -27,6 +28,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from uqdm import archive
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.network import UNetConfig
@@ -244,16 +246,13 @@ class DiffusionConfig:
         """Mirror image of `to_config`.
 
         Raises:
-          ValueError: the process is unknown, or there are no such steps.
+          ValueError: the process is unknown, a value is of the wrong kind, or there are no such steps.
         """
+        kind = type(process_named(config["process"]))
         return cls(
-            process=process_named(
-                config["process"],
-                logistic=config["logistic"],
-                forward_kernel_scale=config["forward_kernel_scale"],
-            ),
-            noise=NoiseSchedule(gamma_min=config["gamma_min"], gamma_max=config["gamma_max"]),
-            steps=config["steps"],
+            process=archive.record(kind, {name: config[name] for name in ("logistic", "forward_kernel_scale")}),
+            noise=archive.record(NoiseSchedule, {name: config[name] for name in ("gamma_min", "gamma_max")}),
+            steps=index(config["steps"]),
             network=unet.from_config(config["network"]),
             levels=tuple(config["gammas"]) if "gammas" in config else None,
         )

@@ -61,11 +61,12 @@ class DiffusionModel(archive.Contents):
         """Takes the contents of a file.
 
         Raises:
-          ValueError: the format is unknown.
+          ValueError: the format is unknown, the configuration none, or the weights do not fit it.
         """
         model = cls(arrays=arrays)
         if (known := model.config.get("format")) != _FORMAT:
             raise ValueError(f"format {known} of diffusion models is unknown here (this program reads {_FORMAT})")
+        _ = model.parameters  # checked where they are read
         return model
 
     @cached_property
@@ -111,7 +112,7 @@ class DiffusionModel(archive.Contents):
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """Weights of the network."""
-        return archive.nested(archive.under("weight/", self.arrays))
+        return archive.parameters(archive.under("weight/", self.arrays), unet.shapes(self.network))
 
     @cached_property
     def _on_device(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ so that an untrained network, whose heads start at zero, says eps_hat = z_t and 
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import lru_cache, partial
 
 import flax.linen as nn
 import jax
@@ -21,12 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from uqdm import archive
 from uqdm.diffusion.process import Prediction
 from uqdm.training.once import once
 from uqdm.transforms.folding import fold, unfold
 
-__all__ = ["UNetConfig", "apply", "count_parameters", "from_config", "init", "to_config"]
+__all__ = ["UNetConfig", "apply", "count_parameters", "from_config", "init", "shapes", "to_config"]
 
+_MOST_BLOCKS, _MOST_LEVELS = 32, 8
 _QUERIES = 256
 """Queries of attention at a time on CPUs: the matrix of weights stays in the cache."""
 
@@ -62,6 +64,11 @@ class UNetConfig:
     bfloat16: bool = False
 
     def __post_init__(self):
+        if not (0 <= self.blocks <= _MOST_BLOCKS and 1 <= self.levels <= _MOST_LEVELS and self.norm_groups > 0):
+            raise ValueError(
+                f"a network has at most {_MOST_BLOCKS} blocks, 1 to {_MOST_LEVELS} levels and some norm_groups, got "
+                f"{self.blocks}, {self.levels} and {self.norm_groups}"
+            )
         for level in range(self.levels):
             if self.width_of(level) % self.norm_groups:
                 width = self.width_of(level)
@@ -84,10 +91,12 @@ def to_config(config: UNetConfig) -> dict:
 
 
 def from_config(values: dict) -> UNetConfig:
-    """Mirror image of `to_config`."""
-    tuples = {name: tuple(values[name]) for name in ("fourier", "gamma_range")}
-    merged: dict[str, Any] = {**values, **tuples}
-    return UNetConfig(**merged)
+    """Mirror image of `to_config`.
+
+    Raises:
+      ValueError: these are no such numbers.
+    """
+    return archive.record(UNetConfig, values)
 
 
 def _attention(query: Array, key: Array, value: Array) -> Array:
@@ -211,6 +220,12 @@ def init(config: UNetConfig, key: PRNGKeyArray) -> dict:
         return dict(_Network(config).init(key, jnp.zeros((1, side, side, 3)), jnp.zeros((1,)))["params"])
 
     return once(fresh, key)
+
+
+@lru_cache(maxsize=8)
+def shapes(config: UNetConfig) -> dict:
+    """What `init` gives, by shapes alone."""
+    return jax.eval_shape(partial(init, config), jax.random.key(0))
 
 
 def apply(config: UNetConfig, parameters: dict, z: Float[Array, "n h w 3"], gamma: Float[Array, " n"]) -> Prediction:

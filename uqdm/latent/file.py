@@ -28,7 +28,7 @@ from uqdm.transforms.autoencoder import Autoencoder
 
 __all__ = ["LatentFile", "read_model"]
 
-_FORMAT = 1
+_FORMAT, _WIDEST = 1, 1e6
 
 
 class LatentFile(archive.Contents):
@@ -88,9 +88,8 @@ class LatentFile(archive.Contents):
         """That takes noise from latents, with parameters in float32."""
         if self.config["network"] is None:
             return None
-        leaves = archive.under("network/", self.arrays)
-        parameters = archive.nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
-        return networks.from_config(self.config["network"]), parameters
+        config = networks.from_config(self.config["network"])
+        return config, archive.parameters(archive.under("network/", self.arrays), networks.shapes(config))
 
     def _linear(self, width: float) -> LinearPredictor | None:
         moments = archive.under("linear/", self.arrays)
@@ -104,13 +103,13 @@ class LatentFile(archive.Contents):
         """
         autoencoder, network = self.autoencoder, self.network
         prediction = Prediction.from_arrays(archive.under("prediction/", self.arrays))
-        width, dithered = float(self.config["width"]), bool(self.config["dithered"])
-        channels = {
-            autoencoder.channels,
-            len(prediction.order),
-            network[0].channels if network else autoencoder.channels,
-        }
-        if len(channels) > 1 or not 0 < width < np.inf:
+        width, dithered = float(self.config["width"]), self.config["dithered"]
+        if not isinstance(dithered, bool):
+            raise ValueError(f"dithered must be true or false, got {dithered!r}")
+        channels = {autoencoder.channels, len(prediction.order)}
+        channels |= {network[0].channels} if network else set()
+        channels |= {len(self.arrays["linear/mean"])} if "linear/mean" in self.arrays else set()
+        if len(channels) > 1 or not 0 < width < _WIDEST:
             raise ValueError(f"the parts of this model have {channels} channels, and a width of {width}")
         return LatentModel(
             latents=autoencoder.latents,

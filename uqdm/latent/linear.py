@@ -56,10 +56,18 @@ class LinearPredictor:
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], width: float):
-        """Takes `moments` of a width."""
-        self._mean, self._xx, self._xe, self._ee = (
-            np.asarray(arrays[name], np.float64) for name in ("mean", "xx", "xe", "ee")
-        )
+        """Takes `moments` of a width.
+
+        Raises:
+          ValueError: they are none.
+        """
+        moments = [np.asarray(arrays[name], np.float64) for name in ("mean", "xx", "xe", "ee")]
+        count = moments[0].size
+        if [array.shape for array in moments] != [(count,), *[(9 * count, 9 * count)] * 3]:
+            raise ValueError(f"moments of latents of {count} channels must be matrices of {9 * count} rows")
+        if not all(np.isfinite(array).all() for array in moments) or not np.trace(moments[1]) > 0:
+            raise ValueError("moments of latents must be finite, and variances positive")
+        self._mean, self._xx, self._xe, self._ee = moments
         self._width = width
         self.scale = float(np.sqrt(np.diag(self._xx).mean()))
         self._kernel = lru_cache(maxsize=16)(self._fresh_kernel)

@@ -12,6 +12,7 @@ of one position and there is no attention, so that a piece of a large latent is 
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import flax.linen as nn
@@ -20,12 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from uqdm import archive
 from uqdm.training.once import once
 from uqdm.transforms.folding import fold, unfold
 
-__all__ = ["LatentNetworkConfig", "apply", "from_config", "init", "to_config"]
+__all__ = ["LatentNetworkConfig", "apply", "from_config", "init", "shapes", "to_config"]
 
 _FREQUENCIES = 6
+_MOST_BLOCKS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,10 @@ class LatentNetworkConfig:
     condition: int = 64
     std: float = 1.0
 
+    def __post_init__(self):
+        if not self.std > 0 or not all(0 <= count <= _MOST_BLOCKS for count in self.blocks):
+            raise ValueError(f"std must be positive, and there are at most {_MOST_BLOCKS} blocks, got {self}")
+
 
 def to_config(config: LatentNetworkConfig) -> dict:
     """Plain numbers, for a file."""
@@ -53,9 +60,12 @@ def to_config(config: LatentNetworkConfig) -> dict:
 
 
 def from_config(values: dict) -> LatentNetworkConfig:
-    """Mirror image of `to_config`."""
-    merged: dict[str, Any] = {**values, "widths": tuple(values["widths"]), "blocks": tuple(values["blocks"])}
-    return LatentNetworkConfig(**merged)
+    """Mirror image of `to_config`.
+
+    Raises:
+      ValueError: these are no such numbers.
+    """
+    return archive.record(LatentNetworkConfig, values)
 
 
 class _Network(nn.Module):
@@ -107,6 +117,12 @@ def init(config: LatentNetworkConfig, key: PRNGKeyArray) -> dict:
         )
 
     return once(fresh, key)
+
+
+@lru_cache(maxsize=8)
+def shapes(config: LatentNetworkConfig) -> dict:
+    """What `init` gives, by shapes alone."""
+    return jax.eval_shape(partial(init, config), jax.random.key(0))
 
 
 def apply(

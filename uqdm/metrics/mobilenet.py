@@ -19,6 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
+from uqdm.metrics.weight_files import read_arrays
+
 __all__ = ["mobilenet_features"]
 
 _STAGES = ((1, 1, 1), (6, 2, 2), (6, 3, 2), (6, 4, 2), (6, 3, 1), (6, 3, 2), (6, 1, 1))
@@ -55,15 +57,15 @@ def mobilenet_features(pictures: Sequence[np.ndarray] | np.ndarray, weights: str
 
 @functools.cache
 def _read_layers(path: str | Path) -> Layers:
-    with np.load(path, allow_pickle=False) as archive:
-        kinds = [str(archive[f"{i}.kind"]) for i in range(int(archive["n"]))] if "n" in archive.files else []
-        numbers = [i for i, kind in enumerate(kinds) if kind in ("conv", "dw")]
-        if len(numbers) != _LAYERS:
-            raise ValueError(f"{path} holds no weights of MobileNetV2: give a file of its {_LAYERS} convolutions")
-        layers = []
-        for i in numbers:
-            kernel = archive[f"{i}.s"] * (archive[f"{i}.w"].astype(np.float32) - archive[f"{i}.zp"].astype(np.float32))
-            layers.append((jnp.asarray(kernel.transpose(2, 3, 1, 0)), jnp.asarray(archive[f"{i}.b"])))
+    arrays = read_arrays(path)
+    kinds = [str(arrays.get(f"{i}.kind")) for i in range(int(arrays["n"]))] if "n" in arrays else []
+    numbers = [i for i, kind in enumerate(kinds) if kind in ("conv", "dw")]
+    if len(numbers) != _LAYERS:
+        raise ValueError(f"{path} holds no weights of MobileNetV2: give a file of its {_LAYERS} convolutions")
+    layers = []
+    for i in numbers:
+        kernel = arrays[f"{i}.s"] * (arrays[f"{i}.w"].astype(np.float32) - arrays[f"{i}.zp"].astype(np.float32))
+        layers.append((jnp.asarray(kernel.transpose(2, 3, 1, 0)), jnp.asarray(arrays[f"{i}.b"])))
     return layers
 
 

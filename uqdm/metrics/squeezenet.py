@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from uqdm.metrics.weight_files import read_arrays
+
 __all__ = ["MIN_SIDE", "feature_maps", "read_weights", "squeezenet_features"]
 
 _FIRES = ((3, 4), (6, 7), (9, 10, 11, 12))
@@ -36,10 +38,10 @@ def read_weights(path: str | Path) -> Weights:
     Raises:
       ValueError: it has no weights of SqueezeNet 1.1.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        if "features.12.expand3x3.weight" not in archive.files:
-            raise ValueError(f"{path} holds no weights of SqueezeNet 1.1: give a file with torchvision's names")
-        arrays = {name: archive[name].astype(np.float32) for name in archive.files}
+    found = read_arrays(path)
+    if "features.12.expand3x3.weight" not in found:
+        raise ValueError(f"{path} holds no weights of SqueezeNet 1.1: give a file with torchvision's names")
+    arrays = {name: array.astype(np.float32) for name, array in found.items()}
     kernels = {name: array.transpose(2, 3, 1, 0) for name, array in arrays.items() if name.endswith("weight")}
     return {name: jnp.asarray(array) for name, array in (arrays | kernels).items()}
 

@@ -106,14 +106,9 @@ class NestedModel(archive.Contents):
     @cached_property
     def schedule(self) -> Schedule:
         """What is sent when."""
-        return Schedule(
-            block=self.config["block"],
-            finest_width=self.config["finest_width"],
-            phases=tuple((coarse, fine) for coarse, fine in self.config["phases"]),
-            prior_std=tuple(self.arrays["prior_std"].tolist()),
-            threshold=self.config["threshold"],
-            colours=self.network.colours,
-        )
+        given = {name: self.config[name] for name in ("block", "finest_width", "phases", "threshold")}
+        given |= {"prior_std": self.arrays["prior_std"].tolist(), "colours": self.network.colours}
+        return archive.record(Schedule, given)
 
     @cached_property
     def source(self) -> Source:
@@ -212,8 +207,8 @@ class NestedModel(archive.Contents):
         """Takes the contents of a file.
 
         Raises:
-          ValueError: the format is unknown, the integer network or the filter is not exact, or weights of previews
-            are none.
+          ValueError: the format is unknown, the integer network or the filter is not exact, parts do not fit each other,
+            or weights of previews are none.
         """
         model = cls(arrays=arrays)
         if (known := model.config.get("format")) != _FORMAT:
@@ -224,6 +219,7 @@ class NestedModel(archive.Contents):
             or not ((model.preview_weights >= 0) & (model.preview_weights <= 1)).all()
         ):
             raise ValueError(f"preview/trust must be {model.steps + 1} numbers in [0, 1]")
+        model._check_parts()
         _ = model.postfilter
         if model.family != "nested":
             matrix, mean = model._coordinates
@@ -232,7 +228,27 @@ class NestedModel(archive.Contents):
                 raise ValueError(f"latent/matrix and latent/mean are not of {channels} channels")
             if not np.isfinite(matrix).all() or not np.isfinite(mean).all() or np.linalg.cond(matrix) > 1e6:
                 raise ValueError("latent/matrix has no inverse that could be computed with")
+            if archive.under("autoencoder/", arrays):
+                _ = model.source  # checked where it is read
         return model
+
+    def _check_parts(self) -> None:
+        """Schedule, levels, tables, and what previews need, against the network's shape."""
+        if (self.schedule.block, self.steps) != (self.network.block, self.network.steps):
+            raise ValueError(f"the network is of blocks {self.network.block} and {self.network.steps} steps only")
+        wanted = len(self.schedule.phases) + 1, self.network.channels
+        for name, table in self.levels.to_arrays().items():
+            if table.dtype != np.int64 or table.shape != wanted or np.abs(table.astype(float)).max() >= 2**53:
+                raise ValueError(f"level/{name} must be integers {wanted}")
+        estimates, wanted = self.estimate_integers, (self.steps + 1, self.network.channels)
+        kinds = wanted[0], self.network.kinds
+        shapes = {"head/kernel": (1, 1, self.network.width, wanted[1]), "sign": kinds, "logarithm": kinds}
+        shapes |= {f"head/{name}": wanted for name in ("multiplier", "offset", "shift")}
+        if wrong := [name for name, shape in shapes.items() if estimates[f"estimate_{name}"].shape != shape]:
+            raise ValueError(f"weights of estimates do not fit the network: {wrong[0]} must be {shapes[wrong[0]]}")
+        if not all(np.isfinite(array).all() for array in self.arrays.values() if array.dtype.kind == "f"):
+            raise ValueError("not all numbers of the model are finite")
+        _ = self.tables  # checked where they are read
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "NestedModel":

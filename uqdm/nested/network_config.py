@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from uqdm import archive
 from uqdm.nested.layout import layout_of
 
 __all__ = [
@@ -27,6 +28,7 @@ MAGNITUDE_LIMIT = 64
 VALUE_LIMIT = 96
 """Largest magnitude that the trunk, the sums of Eq. 1 and the sums of values see, in these units."""
 
+_LARGEST_BLOCK, _MOST_BLOCKS = 64, 32
 LEAST_SUM = 0.05
 """Least argument of the logarithm in Eq. 1."""
 
@@ -50,6 +52,13 @@ class NetworkConfig:
     blocks: int = 3
     local_width: int = 32
     colours: int = 3
+
+    def __post_init__(self):
+        if not (1 <= self.block <= _LARGEST_BLOCK and self.block.bit_count() == 1 and self.blocks <= _MOST_BLOCKS):
+            raise ValueError(
+                f"block must be a power of two up to {_LARGEST_BLOCK}, with at most {_MOST_BLOCKS} blocks of layers, "
+                f"got {self.block} and {self.blocks}"
+            )
 
     @property
     def channels(self) -> int:
@@ -91,5 +100,9 @@ def to_config(config: NetworkConfig) -> dict:
 
 
 def from_config(values: dict) -> NetworkConfig:
-    """Mirror image of `to_config`."""
-    return NetworkConfig(**values)
+    """Mirror image of `to_config`.
+
+    Raises:
+      ValueError: these are no such numbers.
+    """
+    return archive.record(NetworkConfig, values)

@@ -159,12 +159,40 @@ _TERM_LIMITS = MAGNITUDE_LIMIT * np.array([1, 2, 2, 4, 16, 1, 9, 2, 2, 4])
 _VALUE_LIMITS = VALUE_LIMIT * np.array([2, 2, 2])
 
 
+def _shapes(config: NetworkConfig) -> dict[str, list[tuple[int, ...]]]:
+    """Of all arrays, by their names; where there are several, each may be."""
+    rows, width, channels, kinds = config.steps + 1, config.width, config.channels, config.kinds
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def layer(name: str, kernel: list[tuple[int, ...]], scale: tuple[int, ...], offset: tuple[int, ...]) -> None:
+        shapes.update({f"{name}/kernel": kernel, f"{name}/offset": [offset]})
+        shapes.update({f"{name}/{part}": [scale] for part in ("multiplier", "shift")})
+
+    layer("entry", [(1, 1, 2 * channels, width)], (width,), (rows, 4, width))
+    for i in range(config.blocks):
+        layer(f"activation_{i}", [], (rows, width), (rows, width))
+        layer(f"first_{i}", [(3, 3, width, width)], (width,), (rows, width))
+        layer(f"second_{i}", [(3, 3, width, width)], (width,), (width,))
+    layer("hidden", [], (width,), (width,))
+    layer("reference_head", [(1, 1, width, 2 * channels)], (rows, 2 * channels), (rows, 2 * channels))
+    local = config.local_width
+    for i in range(len(config.local_bands)):
+        layer(f"local_first_{i}", [(3, 3, taken, local) for taken in (27, 36)], (local,), (rows, local))
+        layer(f"local_second_{i}", [(3, 3, local, local)], (local,), (rows, local))
+        layer(f"local_head_{i}", [(1, 1, local, 18)], (rows, 18), (rows, 18))
+    shapes |= {f"context/{name}": [(rows, 2, kinds)] for name in ("bias", "gain")}
+    shapes |= {"context/values": [(rows, len(_VALUE_LIMITS), kinds)]}
+    shapes |= {"context/weights": [(rows, 2, len(_TERM_LIMITS), kinds)]}
+    return shapes | {name: [(rows, kinds)] for name in ("sign", "zero_cell")}
+
+
 def check(config: NetworkConfig, arrays: IntegerArrays) -> None:
     """Proves that no sum or product of `evaluate` can leave its range.
 
     Raises:
-      ValueError: one can, or an array is missing or has the wrong type.
+      ValueError: one can, or an array is missing or has the wrong type or shape.
     """
+    shapes = _shapes(config)
 
     def demand(holds, what: str) -> None:
         if not np.all(holds):
@@ -173,6 +201,8 @@ def check(config: NetworkConfig, arrays: IntegerArrays) -> None:
     def array(name: str, dtype) -> np.ndarray:
         if name not in arrays or arrays[name].dtype != dtype:
             raise ValueError(f"the integer network lacks {name!r} of type {np.dtype(dtype)}")
+        if (found := arrays[name].shape) not in (wanted := shapes[name]):
+            raise ValueError(f"the integer network has {name!r} of shape {found}, and must have {wanted[0]}")
         return arrays[name].astype(np.int64)
 
     def product(name: str, largest) -> None:

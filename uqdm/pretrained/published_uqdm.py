@@ -85,7 +85,9 @@ def read_published(checkpoint: str | Path, config: str | Path, *, average: bool 
             weights = dict(zip(weights, shadow, strict=False))
         record = _config(settings, width)
         return Published(record, _parameters(weights, record.network))
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except UnicodeDecodeError:  # which would show all of the file
+        raise ValueError(f"{checkpoint} and {config} are no published UQDM model: the latter is no text") from None
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{checkpoint} and {config} are no published UQDM model: {error!r}") from None
 
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from uqdm import archive
+
 __all__ = ["BLOCK", "PHASES", "DenoiserConfig", "TransformConfig", "from_config", "groups_of", "to_config"]
 
 BLOCK = 8
@@ -10,6 +12,7 @@ BLOCK = 8
 PHASES = 4
 """Vectors of latents per vector of hyper-latents, in the order of rows."""
 _FIRST_GROUP = 4
+_MOST_BLOCKS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,10 @@ class DenoiserConfig:
     blocks: tuple[int, int, int] = (1, 1, 1)
     condition: int = 64
     error: float = 8.0
+
+    def __post_init__(self):
+        if not self.error > 0 or not all(1 <= count <= _MOST_BLOCKS for count in self.blocks):
+            raise ValueError(f"a denoiser has 1 to {_MOST_BLOCKS} blocks and a positive error, got {self}")
 
     @property
     def halo(self) -> int:
@@ -64,6 +71,8 @@ class TransformConfig:
             raise ValueError("spread must hold one falling number for every latent")
         if not 1 <= len(self.spread) <= 3 * BLOCK**2:
             raise ValueError(f"a block of {BLOCK} x {BLOCK} pixels has 1 to {3 * BLOCK**2} latents")
+        if not 0 <= self.blocks <= _MOST_BLOCKS or not self.step > 0:
+            raise ValueError(f"there are at most {_MOST_BLOCKS} blocks, of a positive step: {self.blocks}, {self.step}")
 
     @property
     def latents(self) -> int:
@@ -85,9 +94,9 @@ def to_config(config: TransformConfig) -> dict[str, Any]:
 
 
 def from_config(values: dict[str, Any]) -> TransformConfig:
-    """Mirror image of `to_config`."""
-    given = {**values, "spread": tuple(values["spread"])}
-    if (denoiser := values.get("denoiser")) is not None:
-        tuples = {name: tuple(denoiser[name]) for name in ("widths", "blocks")}
-        given["denoiser"] = DenoiserConfig(**{**denoiser, **tuples})
-    return TransformConfig(**given)
+    """Mirror image of `to_config`.
+
+    Raises:
+      ValueError: these are no such numbers.
+    """
+    return archive.record(TransformConfig, values)

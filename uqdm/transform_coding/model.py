@@ -97,7 +97,7 @@ class TransformModel(archive.Contents):
         """Takes the contents of a file.
 
         Raises:
-          ValueError: the format is unknown, or the hyper-synthesis is not exact.
+          ValueError: the format is unknown, the hyper-synthesis is not exact, or weights do not fit the networks.
         """
         model = cls(arrays=arrays)
         if (known := model.config.get("format")) != _FORMAT:
@@ -105,6 +105,7 @@ class TransformModel(archive.Contents):
         integers.check(model.network, archive.under("integer/", arrays))
         if len(model.code.hyper_table.frequencies) != model.network.hyper_latents:
             raise ValueError(f"there must be tables of {model.network.hyper_latents} hyper-latents")
+        _ = model.parameters  # checked where they are read
         return model
 
     @cached_property
@@ -115,8 +116,15 @@ class TransformModel(archive.Contents):
     @cached_property
     def parameters(self) -> Parameters:
         """Of all networks, float32."""
-        leaves = archive.under("weight/", self.arrays)
-        return archive.nested({name: leaf.astype(np.float32) for name, leaf in leaves.items()})
+        basis = np.zeros((3 * BLOCK**2, self.network.latents), np.float32)
+
+        def fresh(key: Any) -> Parameters:
+            parameters = network.init(self.network, basis, key)
+            if (config := self.network.denoiser) is not None:
+                parameters["denoiser"] = denoiser.init(config, self.network.width, key)
+            return parameters
+
+        return archive.parameters(archive.under("weight/", self.arrays), jax.eval_shape(fresh, jax.random.key(0)))
 
     @property
     def family(self) -> str:

@@ -25,7 +25,7 @@ INDEX numbers the parts of Eq. 1 and 2 as published checkpoints do. Evaluation i
 last bits between machines, and what is decoded may differ by one in a pixel.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,6 +46,10 @@ FACTOR = 8
 """Pixels per element of a latent along a side."""
 _FORMAT = 1
 _WIDTH, _GROUPS, _EPSILON = 64, 4, 1e-5
+_STRIDED, _BEFORE_UP = ("2", "6", "10"), ("7", "12", "17")
+"""Layers that have no bias."""
+_POOL = {"into": 2, "scale": 1, "offset": 1, "back": 2}
+"""Arrays of Eq. 3, and their numbers of axes."""
 _STRIP_PIXELS = 2**20
 """Of pictures that are evaluated whole, and of strips, about."""
 _ENCODER_HALO, _DECODER_HALO = 10, 10
@@ -82,6 +86,18 @@ def _blocks(weights: Parameters, x: Array, *indices: int) -> Array:
     for index in indices:
         x = _block(weights[str(index)], x)
     return x
+
+
+def _check_shapes(side: Parameters, without: Sequence[str]) -> None:
+    """What an evaluation of shapes lets pass: biases that would be broadcast, and parts of Eq. 3 that are left out."""
+    for index, part in side.items():
+        for layer in [part] if "kernel" in part else [part[f"conv_{i}"] for i in range(3)]:
+            if index not in without and layer["bias"].shape != layer["kernel"].shape[3:]:
+                raise ValueError(f"the bias of {index} has the shape {layer['bias'].shape}")
+        if pool := set(part) & set(_POOL):
+            shapes = {name: part[name].ndim for name in pool}
+            if shapes != _POOL:
+                raise ValueError(f"{index} must have {', '.join(_POOL)}: matrices, and scale and offset for channels")
 
 
 def _up(x: Array) -> Array:
@@ -207,16 +223,21 @@ class Autoencoder(archive.Contents):
         """Takes the autoencoder that a model's file holds.
 
         Raises:
-          ValueError: parts of it are missing.
+          ValueError: parts of it are missing, do not fit each other, or are not finite.
         """
-        autoencoder = cls(arrays=arrays)
+        autoencoder, picture = cls(arrays=arrays), jax.ShapeDtypeStruct((1, 2 * FACTOR, 2 * FACTOR, 3), np.float32)
         try:
-            shapes = [autoencoder.encoder["0"]["kernel"].shape, autoencoder.decoder["19"]["kernel"].shape]
-            channels = autoencoder.encoder["14"]["kernel"].shape[3], autoencoder.decoder["1"]["kernel"].shape[2]
-        except KeyError as error:
-            raise ValueError(f"not a file of an autoencoder: it has no part {error}") from None
-        if shapes != [(3, 3, 3, _WIDTH), (3, 3, _WIDTH, 3)] or channels[0] != channels[1]:
-            raise ValueError(f"its encoder and its decoder do not fit: {channels[0]} and {channels[1]} channels")
+            latent = jax.eval_shape(encode_values, autoencoder.encoder, picture)
+            shown = jax.eval_shape(decode_values, autoencoder.decoder, latent)
+            for side, strided in ((autoencoder.encoder, _STRIDED), (autoencoder.decoder, _BEFORE_UP)):
+                _check_shapes(side, strided)
+        except (KeyError, TypeError, ValueError) as error:
+            what = str(error).partition("\n")[0]
+            raise ValueError(f"not a file of an autoencoder, or its parts do not fit: {what}") from None
+        if shown.shape != picture.shape or latent.shape != (1, 2, 2, autoencoder.channels):
+            raise ValueError(f"not a file of an autoencoder: it makes {latent.shape} and {shown.shape} of a picture")
+        if not all(np.isfinite(array).all() for array in autoencoder.own_arrays.values()):
+            raise ValueError("not a file of an autoencoder: its weights are not all finite")
         return autoencoder
 
     @classmethod
