@@ -6,14 +6,15 @@
                          the grid along 512 pixels, and `cfg_cs`, the number of codes
     unet/                whose first layer, `conv_in_extended`, or `conv_in`, takes the latent and the grid's vectors
 
-The hyper-encoder is the one of those files: a convolution between channel norms, residual blocks around a shortcut, a strided
-convolution for every halving, a linear map, and a codebook behind a linear map to few dimensions, compared by distance, or
-by angle where the config says `use_cosine_sim`. The sender's latent is the mean of the autoencoder's distribution, scaled.
+The hyper-encoder is the one of those files: a convolution between channel norms, residual blocks around a shortcut, a
+strided convolution for every halving, a linear map, and a codebook behind a linear map to few dimensions, compared by
+distance, or by angle where the config says `use_cosine_sim`. The sender's latent is the mean of the autoencoder's
+distribution, scaled.
 
 Drawing starts from noise of the shared seed and takes as many evaluations as the settings say (20, or 5 where the
-nominal rate log2(cfg_cs) cfg_ss^2 / 512^2 is above 0.05 bits per pixel), with classifier-free guidance against the empty
-caption. Settings do not change what a stream says, so the id leaves them out; autoencoder, scale, rate and weights are in it.
-Only the first tokens of a long caption, 77 of CLIP's, are looked at.
+nominal rate log2(cfg_cs) cfg_ss^2 / 512^2 is above 0.05 bits per pixel), with classifier-free guidance against the
+empty caption. Settings do not change what a stream says, so the id leaves them out; autoencoder, scale, rate and
+weights are in it. Only the first tokens of a long caption, 77 of CLIP's, are looked at.
 """
 
 import hashlib
@@ -42,7 +43,8 @@ def load_perco(folder: str | Path, *, caption: str | Captioner | None = None, de
 
     Args:
       folder: of these parts, on this machine.
-      caption: what the sender says of pictures, or who says it; by default the captioning model of the folder, or nothing.
+      caption: what the sender says of pictures, or who says it; by default the captioning model of the folder, or
+        nothing.
       device: of PyTorch.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What folders of models that are prompted have in common: settings, noise from the shared seed, and who captions pictures.
+"""What folders of models that are prompted have in common: settings, noise, and who captions pictures.
 
     uqdm_settings.json   numbers and words that say how pictures are drawn; each has a default
     captioner/           an image captioning model of transformers (BLIP, BLIP-2), if the folder is to caption pictures
@@ -19,7 +19,16 @@ from scipy.special import ndtri
 from channel_sim.randomness import SharedRandomness
 from uqdm.prompted.perco import Captioner
 
-__all__ = ["CAPTIONER", "CLIP", "SENDERS_OWN", "SETTINGS_FILE", "caption_by", "clip_distance", "settings_of", "shared_noise"]
+__all__ = [
+    "CAPTIONER",
+    "CLIP",
+    "SENDERS_OWN",
+    "SETTINGS_FILE",
+    "caption_by",
+    "clip_distance",
+    "settings_of",
+    "shared_noise",
+]
 
 SETTINGS_FILE, CAPTIONER, CLIP = "uqdm_settings.json", "captioner", "clip"
 SENDERS_OWN = (SETTINGS_FILE, CAPTIONER, CLIP)
@@ -41,14 +50,17 @@ def settings_of(folder: Path, defaults: Mapping[str, Any]) -> dict[str, Any]:
         given = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if not isinstance(given, dict) or (unknown := sorted(set(given) - set(defaults))):
-        what = "no object" if not isinstance(given, dict) else f"{unknown[0]!r}, which is unknown"
-        raise ValueError(f"{path} holds {what}: allowed are {', '.join(defaults)}")
+    allowed = f"allowed are {', '.join(defaults)}"
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} holds no object: {allowed}")
+    for name in set(given) - set(defaults):
+        raise ValueError(f"{path} holds {name!r}, which is unknown: {allowed}")
     for name, value in given.items():
         kind = type(defaults[name])
+        wanted = "a text" if kind is str else "a positive number"
         right = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
         if not right or (kind is not str and not value > 0):
-            raise ValueError(f"{path}: {name} must be {'a text' if kind is str else 'a positive number'}, got {value!r}")
+            raise ValueError(f"{path}: {name} must be {wanted}, got {value!r}")
     return {**defaults, **given}
 
 

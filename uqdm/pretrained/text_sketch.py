@@ -1,7 +1,7 @@
 """Text+Sketch on a ControlNet pipeline of diffusers (uqdm.prompted.text_sketch has the codec).
 
-The folder is a `StableDiffusionControlNetPipeline` as `save_pretrained` writes it, its ControlNet one for edges (Canny, HED,
-scribbles): white lines on black. `uqdm_settings.json` may say
+The folder is a `StableDiffusionControlNetPipeline` as `save_pretrained` writes it, its ControlNet one for edges
+(Canny, HED, scribbles): white lines on black. `uqdm_settings.json` may say
 
     candidates       that are drawn and compared (4)
     evaluations      of the network for each (25)
@@ -10,8 +10,9 @@ scribbles): white lines on black. `uqdm_settings.json` may say
     against          the negative prompt
 
 which are those of the published programme where it has them. All of these, the weights and the scheduler decide which
-candidate a number means, so all are in the id. Candidates start from noise of the shared seed, each from its own. They are
-compared by CLIP where the folder has it, else by the Wasserstein distortion (uqdm.metrics). Safety checkers are not run.
+candidate a number means, so all are in the id. Candidates start from noise of the shared seed, each from its own.
+They are compared by CLIP where the folder has it, else by the Wasserstein distortion (uqdm.metrics). Safety checkers
+are not run.
 """
 
 import hashlib
@@ -54,7 +55,8 @@ def load_text_sketch(
 
     Args:
       folder: of a pipeline, on this machine.
-      caption: what the sender says of pictures, or who says it; by default the captioning model of the folder, or nothing.
+      caption: what the sender says of pictures, or who says it; by default the captioning model of the folder, or
+        nothing.
       edges: the sender's sketch, bool (H, W), or who finds it in a picture that was reduced by the scale.
       scale: pixels along a side of a pixel of the sketch.
       device: of PyTorch.

@@ -1,11 +1,14 @@
-"""Sketches of pictures by Canny's edge detector (1986): thin lines where brightness changes most, kept as far as they lead.
+"""Sketches of pictures by Canny's edge detector (1986): thin lines where brightness changes most.
 
-The brightness Y = 0.299 R + 0.587 G + 0.114 B is smoothed by a Gaussian; g is its gradient by Sobel's operators, in units of
-brightness per pixel. A pixel is a candidate where |g| is above `LOW` and the largest of three across the edge, that is in the
-nearest of the four directions of neighbours to that of g. Connected candidates are an edge if one of them is above `HIGH`.
+The brightness Y = 0.299 R + 0.587 G + 0.114 B is smoothed by a Gaussian; g is its gradient by Sobel's operators, in
+units of brightness per pixel. A pixel is a candidate where |g| is above `LOW` and the largest of three across the
+edge, that is in the nearest of the four directions of neighbours to that of g. Connected candidates are an edge if
+one of them is above `HIGH`.
 
 The detector is the sender's affair: it computes in floating point, and what it finds is sent as it is.
 """
+
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -37,7 +40,8 @@ def canny(picture: UInt8[np.ndarray, "h w 3"], low: float = LOW, high: float = H
         ahead = padded[1 + rows : 1 + rows + height, 1 + columns : 1 + columns + width]
         behind = padded[1 - rows : 1 - rows + height, 1 - columns : 1 - columns + width]
         largest |= (direction == number) & (strength > ahead) & (strength >= behind)
-    lines, count = ndimage.label(largest & (strength > low), np.ones((3, 3)))
+    labelled: Any = ndimage.label(largest & (strength > low), np.ones((3, 3)))
+    lines, count = labelled
     kept = np.zeros(count + 1, bool)
     kept[np.unique(lines[largest & (strength > high)])] = True
     kept[0] = False

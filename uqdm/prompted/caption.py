@@ -1,17 +1,17 @@
 """Captions as side information: bytes under counts of what followed in the same context, in integers.
 
-A caption is one line of UTF-8 and ends with a newline byte. With c_k(y) the count of the byte y after the last k bytes,
-n_k the sum and d_k the number of different bytes counted there, the blend of orders 0 to K = `ORDER` is
+A caption is one line of UTF-8 and ends with a newline byte. With c_k(y) the count of the byte y after the last k
+bytes, n_k the sum and d_k the number of different bytes counted there, the blend of orders 0 to K = `ORDER` is
 
     p_-1(y) = 1 / 256,      p_k(y) = (c_k(y) + d_k p_{k-1}(y)) / (n_k + d_k),                              (1)
 
-which is Witten and Bell's estimate (escapes of method C in prediction by partial matching: Cleary and Witten 1984, Moffat
-1990); orders whose context is new are left out. All is done in 2^-24ths, rounded down, p_K becoming the frequency
-1 + floor(p_K (2^24 - 256) / 2^24), and what is left over goes to the first most probable byte. A byte is counted in the
-longest context first, and in shorter ones as long as it was new in all longer ones (update exclusion).
+which is Witten and Bell's estimate (escapes of method C in prediction by partial matching: Cleary and Witten 1984,
+Moffat 1990); orders whose context is new are left out. All is done in 2^-24ths, rounded down, p_K becoming the
+frequency 1 + floor(p_K (2^24 - 256) / 2^24), and what is left over goes to the first most probable byte. A byte is
+counted in the longest context first, and in shorter ones as long as it was new in all longer ones (update exclusion).
 
-Captions are short, so counts do not begin with nothing: those of `caption_corpus.txt`, lines in the manner of captions, come
-first. That file is a part of the format.
+Captions are short, so counts do not begin with nothing: those of `caption_corpus.txt`, lines in the manner of
+captions, come first. That file is a part of the format.
 """
 
 from functools import cache

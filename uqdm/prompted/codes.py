@@ -1,22 +1,25 @@
-"""Vector-quantized latents: indices of a codebook on a grid, under adaptive counts of how near they are to their neighbours.
+"""Vector-quantized latents: indices on a grid, under counts of how near their codes are to their neighbours'.
 
-A hyper-encoder gives a vector at every place of a grid, and the index of the nearest code is sent, by squared distance, or
-by cosine where vectors have the length 1 (Yu et al. 2021). Careil et al. (2024) code indices with a uniform law, log2 K bits
-each. But neighbours are alike, and both sides have the codebook: with its entries in integers,
+A hyper-encoder gives a vector at every place of a grid, and the index of the nearest code is sent, by squared
+distance, or by cosine where vectors have the length 1 (Yu et al. 2021). Careil et al. (2024) code indices with a
+uniform law, log2 K bits each. But neighbours are alike, and both sides have the codebook: with its entries in
+integers,
 
     v_k = round(127 code_k / largest magnitude of any entry),                                              (1)
 
-codes are put in order by |2 v_k - v_i - v_j|^2, i and j being the indices at the two nearest known places, equal ones by
-their number. The code at rank r has the class floor(log2(1 + r)), and the frequency
+codes are put in order by |2 v_k - v_i - v_j|^2, i and j being the indices at the two nearest known places, equal ones
+by their number. The code at rank r has the class floor(log2(1 + r)), and the frequency
 
     1 + floor(F w_k / W),      F = floor(c (2^24 - K) / C),                                                (2)
 
-where c counts the class, `STEP` for each symbol so far, and C sums to all classes, in a context that says how alike i and j are, the
-number of bits of |v_i - v_j|^2; w_k is one more than how often k was sent, and W its sum over the class. What is left
-over of 2^24 goes to the first most frequent code. Counts begin with what a uniform law says, `PRIOR` 2^class.
+where c counts the class, `STEP` for each symbol so far, and C sums to all classes, in a context that says how alike i
+and j are, the number of bits of |v_i - v_j|^2; w_k is one more than how often k was sent, and W its sum over the
+class. What is left over of 2^24 goes to the first most frequent code. Counts begin with what a uniform law says,
+`PRIOR` 2^class.
 
-Places are sent in passes over finer and finer lattices (uqdm.drawn.passes), row by row, each under the counts before it, so
-that a prefix of the stream is a grid of lower resolution. Where no neighbour is known, F is 2^24 - K and the class is all codes.
+Places are sent in passes over finer and finer lattices (uqdm.drawn.passes), row by row, each under the counts before
+it, so that a prefix of the stream is a grid of lower resolution. Where no neighbour is known, F is 2^24 - K and the
+class is all codes.
 """
 
 from collections.abc import Callable
@@ -162,7 +165,7 @@ def write_pass(
 
 
 def read_pass(reader: Reader, index: int, known: Int[np.ndarray, "h w"], counts: CodeCounts) -> bool:
-    """Mirror image of `write_pass`; False if the bytes do not determine all of it: `known` and `counts` are spoilt then."""
+    """Mirror image of `write_pass`; False if bytes are missing, and `known` and `counts` are spoilt then."""
     return _code_pass(
         lambda table, _: reader.decode(table, np.arange(len(table.frequencies))).astype(np.int64), index, known, counts
     )

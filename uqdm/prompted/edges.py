@@ -1,8 +1,9 @@
-"""Edge maps, sent exactly: coarse maps before fine ones, under adaptive counts in contexts of known pixels, in integers.
+"""Edge maps, sent exactly: coarse maps before fine ones, under counts in contexts of known pixels, in integers.
 
-The coarse map of a map has a pixel for every 2 x 2 of its pixels, set if one of them is (the resolution reduction of JBIG,
-without its exceptions). `LEVELS` maps are sent, the coarsest first. Of a finer map only pixels below a set one of the
-coarse map are sent, and of those not the last of the 2 x 2 if the others are not set, since it must be.
+The coarse map of a map has a pixel for every 2 x 2 of its pixels, set if one of them is (the resolution reduction of
+JBIG, without its exceptions). `LEVELS` maps are sent, the coarsest first. Of a finer map only pixels below a set one
+of the coarse map are sent, and of those not the last of the 2 x 2, or of as many as the map has, if the others are
+not set: it must be.
 
 A pixel at row y and column x knows ten pixels of its own map, those of JBIG2's template of ten with a plain shape,
 
@@ -12,14 +13,14 @@ four of the coarse map, seen from (floor(y / 2), floor(x / 2)), which tell what 
 
     (0, 1) (1, 0) (1, 1) (1, -1),                                                                          (2)
 
-and (y mod 2, x mod 2); outside nothing is set. With all of that as its context a, and the first, the fourth to the sixth of
-Eq. 1, the first two of Eq. 2 and the place as another context b, it is set with the probability
+and (y mod 2, x mod 2); outside nothing is set. With all of that as its context a, and the first, the fourth to the
+sixth of Eq. 1, the first two of Eq. 2 and the place as another context b, it is set with the probability
 
     p = (a_1 + 2 q) / (a_0 + a_1 + 2),      q = (b_1 + 1/2) / (b_0 + b_1 + 1),                             (3)
 
-in 2^-24ths, rounded down, and limited to 2^-14 ... 1 - 2^-14; a_s and b_s count symbols so far in this map, and are halved,
-rounded up, where they sum to more than `LIMIT`. No pixel of Eq. 1 lies on the same *wave* x + 3 y, so waves are sent one
-after the other, the pixels of one from above, all under the counts before it.
+in 2^-24ths, rounded down, and limited to 2^-14 ... 1 - 2^-14; a_s and b_s count symbols so far in this map, and are
+halved, rounded up, where they sum to more than `LIMIT`. No pixel of Eq. 1 lies on the same *wave* x + 3 y, so waves
+are sent one after the other, the pixels of one from above, all under the counts before it.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def coarse_map(edges: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h2 w2"]:
     """Set where one of 2 x 2 is; sides are rounded up."""
     height, width = edges.shape
     padded = np.pad(edges, ((0, height % 2), (0, width % 2)))
-    return padded.reshape(-(-height // 2), 2, -(-width // 2), 2).any((1, 3))
+    return np.asarray(padded.reshape(-(-height // 2), 2, -(-width // 2), 2).any((1, 3)))
 
 
 def pyramid(edges: Bool[np.ndarray, "h w"]) -> list[np.ndarray]:
@@ -136,8 +137,11 @@ def _code(
         own = flat[at[:, None] + moves]
         contexts = (own << np.arange(6, 6 + len(_OWN))).sum(1) + wave.context
         asked = np.ones(len(at), bool)
-        if coarse is not None:  # the first, the fourth and the fifth of Eq. 1 share the coarse pixel of the last of four
-            asked = (wave.rows % 2 & wave.columns % 2 == 0) | own[:, [0, 3, 4]].any(1)
+        if coarse is not None:
+            below, right = wave.rows % 2, wave.columns % 2
+            last = (below | (wave.rows == shape[0] - 1)) & (right | (wave.columns == shape[1] - 1))
+            others = (own[:, 0] & right) | (own[:, 4] & below) | (own[:, 3] & below & right)
+            asked = (last == 0) | (others == 1)
             flat[at[~asked]] = 1
         if not asked.any():
             continue

@@ -1,13 +1,13 @@
 """PerCo as a model: a caption and vector-quantized latents, from which a latent diffusion model draws the picture.
 
-Careil, Muckley, Verbeek and Lathuiliere ("Towards image compression with perfect realism at ultra-low bitrates", 2024): a
-hyper-encoder makes a grid of codes of the latent of an autoencoder, and the network that takes noise from latents is given
-the grid, enlarged to the latent, beside the noisy latent, and the caption. In the terms of Algorithm 1 channels are
-trivial: what is sent is sent exactly, first the caption (uqdm.prompted.caption), then the grid in passes
-(uqdm.prompted.codes). All that decides what a byte means is integers; what is drawn is not.
+Careil, Muckley, Verbeek and Lathuiliere ("Towards image compression with perfect realism at ultra-low bitrates",
+2024): a hyper-encoder makes a grid of codes of the latent of an autoencoder, and the network that takes noise from
+latents is given the grid, enlarged to the latent, beside the noisy latent, and the caption. In the terms of Algorithm
+1 channels are trivial: what is sent is sent exactly, first the caption (uqdm.prompted.caption), then the grid in
+passes (uqdm.prompted.codes). All that decides what a byte means is integers; what is drawn is not.
 
-A prefix that ends inside of the grid shows what a grid of lower resolution gives, each code standing for all places around
-it. Before the first code nothing is drawn, since networks have never been trained without a grid.
+A prefix that ends inside of the grid shows what a grid of lower resolution gives, each code standing for all places
+around it. Before the first code nothing is drawn, since networks have never been trained without a grid.
 """
 
 import copy
@@ -21,7 +21,7 @@ import numpy as np
 from channel_sim.entropy import Reader, Writer
 from uqdm.drawn.passes import PASSES, lattice
 from uqdm.prompted.caption import as_line, read_caption, write_caption
-from uqdm.prompted.codes import CodeCounts, Codebook, filled, read_pass, write_pass
+from uqdm.prompted.codes import Codebook, CodeCounts, filled, read_pass, write_pass
 
 __all__ = ["Captioner", "PerCoModel", "PerCoState"]
 
@@ -126,7 +126,8 @@ class PerCoModel:
       codebook: of the hyper-encoder.
       grid: sides of the grid for pictures of a height and a width.
       quantize: the hyper-encoder: indices (h, w) of a picture, the same at every call.
-      draw: the picture, uint8 (H, W, 3), of a grid (h, w), a caption, a height, a width and a seed, the same at every call.
+      draw: the picture, uint8 (H, W, 3), of a grid (h, w), a caption, a height, a width and a seed, the same at
+        every call.
       id: names all of that, 32 bytes.
       name: for people.
       caption: what the sender says, or who says it of a picture.

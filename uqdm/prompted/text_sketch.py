@@ -1,9 +1,10 @@
-"""Text+Sketch as a model: a caption and an edge map, from which a text-to-image model with a ControlNet draws the picture.
+"""Text+Sketch as a model: a caption and an edge map, from which a model with a ControlNet draws the picture.
 
 Lei, Uyar, Hassani and Bidokhti ("Text + Sketch: image compression at ultra low rates", 2023). Steps are: the caption
-(uqdm.prompted.caption), and three edge maps from coarse to fine (uqdm.prompted.edges). Behind the finest one stands the
-number of the candidate that is nearest to the picture, among as many as are drawn from the shared seed; log2 of them in bits.
-What is sent is sent exactly, in integers; the sender's drawing must be the receiver's, else the number means nothing.
+(uqdm.prompted.caption), and three edge maps from coarse to fine (uqdm.prompted.edges). Behind the finest one stands
+the number of the candidate that is nearest to the picture, among as many as are drawn from the shared seed; log2 of
+them in bits. What is sent is sent exactly, in integers; the sender's drawing must be the receiver's, else the number
+means nothing.
 
 A prefix shows a picture of the caption, then one that keeps to thick lines, then to thinner ones; all are the first
 candidate, until the number is known. The sketch has a scale: of how many pixels along a side one of its pixels is.
@@ -152,7 +153,7 @@ class TextSketchState:
         return copy.copy(self)
 
     def agrees_with(self, picture: np.ndarray, step: int) -> bool:
-        """Whether the maps are those that the sender's sketch of a picture has; captions are no functions of pictures."""
+        """Whether the maps are those of the sender's sketch of a picture; captions are no functions of it."""
         if not self.levels or self.edges is None:
             return True
         edges = pyramid(self._sketch_of(picture))[self.levels - 1]
