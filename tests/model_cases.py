@@ -533,9 +533,10 @@ CASES = {
         fall_db=4.0,
         partial=False,
         shown=lambda picture: black_and_white(odd_pixels(picture)),
-        stride=29,
-        size=(75, 175),
+        stride=97,
+        size=(152, 232),
         small=(15, 20),
+        grain=2,
         residual=False,
     ),
     "transform coding": Case(

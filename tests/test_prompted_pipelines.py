@@ -137,6 +137,19 @@ def test_a_folder_is_a_codec_on_the_command_line(kind, photo, tmp_path, request,
 
 
 @quiet
+def test_whole_streams_are_measured_at_a_rate_that_they_stay_below(perco, photo, tmp_path):
+    (tmp_path / "set").mkdir()
+    photo.rename(tmp_path / "set" / "a.png")
+    given = ["--perco", str(perco), "--rates", "4", "--codecs", "none", "--metrics", "psnr_db"]
+    assert main(["eval", str(tmp_path / "set"), "-o", str(tmp_path / "results"), *given]) == 0
+    model, picture = load_perco(perco), make_picture(30, 45)
+    data = uqdm.encode(picture, model=model)
+    measured = uqdm.metrics.psnr_db(picture, uqdm.decode(data, model=model))
+    tables = "".join(path.read_text() for path in (tmp_path / "results").iterdir() if path.suffix in (".csv", ".md"))
+    assert f"{measured:.2f}" in tables
+
+
+@quiet
 def test_what_is_drawn_depends_on_codes_caption_and_seed(perco):
     model = load_perco(perco)
     shape = model.grid(30, 45)
