@@ -78,7 +78,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("--caption", metavar="TEXT", help=text)
     text = "with --text-sketch: a drawing, white lines on black, in the place of Canny's edges"
     sub.add_argument("--sketch", metavar="FILE", help=text)
-    text = "with --text-sketch: 1, 2, 4 or 8 pixels of the picture along a side of one of the sketch (2)"
+    text = "with --text-sketch: 1, 2, 4 or 8 pixels of the picture along a side of one of the sketch (4)"
     sub.add_argument("--sketch-scale", type=count, metavar="N", help=text)
     with_picture(sub), with_model(sub), with_jobs(sub), with_force(sub)
 

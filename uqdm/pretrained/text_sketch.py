@@ -48,7 +48,7 @@ def load_text_sketch(
     *,
     caption: str | Captioner | None = None,
     edges: np.ndarray | Callable[[np.ndarray], np.ndarray] = canny,
-    scale: int = 2,
+    scale: int = 4,
     device: str = "cpu",
 ) -> TextSketchModel:
     """Reads a folder.

@@ -188,7 +188,7 @@ class TextSketchModel:
     name: str = ""
     caption: str | Captioner = ""
     edges: np.ndarray | Callable[[np.ndarray], np.ndarray] = canny
-    scale: int = 2
+    scale: int = 4
 
     def __post_init__(self):
         if not 1 <= self.candidates <= 256:
