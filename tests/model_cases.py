@@ -31,6 +31,9 @@ from uqdm.diffusion.kinds import DiffusionConfig, GaussianProcess, UniformProces
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.predictor import PredictorModel
 from uqdm.drawn.model import DrawnModel
+from uqdm.prompted.codes import Codebook
+from uqdm.prompted.perco import PerCoModel
+from uqdm.prompted.text_sketch import TextSketchModel
 from uqdm.reconstruction import NAMES, named
 from uqdm.transforms.latents import Latents
 
@@ -304,6 +307,55 @@ def transform_model(universal: bool = False, diffusion: bool = False):
 
 
 @functools.cache
+def perco_model(name: bytes = b"colours") -> PerCoModel:
+    """PerCo whose codes are 256 colours, one for every pixel, and whose pictures are the codes."""
+    levels = [np.linspace(16, 240, 8), np.linspace(16, 240, 8), np.linspace(32, 224, 4)]
+    codes = np.stack(np.meshgrid(*levels, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
+    codebook = Codebook(codes=codes - 128)
+    return PerCoModel(
+        codebook=codebook,
+        grid=lambda height, width: (height, width),
+        quantize=lambda picture: codebook.nearest(picture - np.float32(128)),
+        draw=lambda indices, caption, height, width, seed: codes[indices].astype(np.uint8),
+        id=hashlib.sha256(name).digest(),
+        caption="a gradient of colours",
+    )
+
+
+def nearest_colours(picture: np.ndarray) -> np.ndarray:
+    """The best that `perco_model` can show."""
+    model = perco_model()
+    return model.draw(model.quantize(picture), "", *picture.shape[:2], 0)
+
+
+def odd_pixels(picture: np.ndarray) -> np.ndarray:
+    """Edges, of a kind: pixels of which one or three colours are bright."""
+    return (picture >> 7).sum(-1) % 2 == 1
+
+
+def black_and_white(edges: np.ndarray) -> np.ndarray:
+    return np.where(edges, np.uint8(255), np.uint8(0))[..., None].repeat(3, 2)
+
+
+@functools.cache
+def text_sketch_model(name: bytes = b"sketches") -> TextSketchModel:
+    """Text+Sketch that draws sketches, all but one of its candidates brightened."""
+
+    def draw(edges: np.ndarray, caption: str, seed: int, number: int) -> np.ndarray:
+        return black_and_white(edges) | np.uint8((number - 3 - seed) % 8)
+
+    return TextSketchModel(
+        draw=draw,
+        candidates=8,
+        id=hashlib.sha256(name).digest(),
+        distance=lambda picture, candidate: float(candidate.mean()),
+        caption="a sketch",
+        edges=odd_pixels,
+        scale=1,
+    )
+
+
+@functools.cache
 def page(old: str = "", new: str = "") -> dict[str, Any]:
     """Names of the code of docs/howto/own_model.md, with a part of the text exchanged."""
     text = (TESTS.parent / "docs" / "howto" / "own_model.md").read_text()
@@ -477,6 +529,33 @@ CASES = {
         fall_db=6.0,
         residual=False,
         random=False,
+    ),
+    "PerCo": Case(
+        make=perco_model,
+        other=lambda: perco_model(b"other colours"),
+        ways={"denoise": False},
+        psnr_db=99.0,
+        fall_db=6.0,
+        stride=17,
+        partial=False,
+        shown=nearest_colours,
+        size=(41, 75),
+        residual=False,
+        random=False,
+    ),
+    "Text+Sketch": Case(
+        make=text_sketch_model,
+        other=lambda: text_sketch_model(b"other sketches"),
+        ways={"denoise": False},
+        psnr_db=99.0,
+        fall_db=4.0,
+        partial=False,
+        shown=lambda picture: black_and_white(odd_pixels(picture)),
+        stride=97,
+        size=(152, 232),
+        small=(15, 20),
+        grain=2,
+        residual=False,
     ),
     "transform coding": Case(
         make=transform_model,

@@ -376,8 +376,28 @@ def test_doctor_finds_this_machine_fit(run):
     assert code == 0
     assert err in ("", "compiling for this machine (once)\n")
     assert "streams are portable" in out
-    assert out.count("  ok ") >= 5
-    assert len(out.splitlines()) < 20
+    fit, _, optional = out.partition("optional:\n")
+    assert fit.count("  ok ") >= 5
+    assert len(fit.splitlines()) < 20
+    assert "extra diffusers" in optional
+    assert "pictures in AVIF" in optional
+
+
+def test_doctor_names_what_installs_an_extra(monkeypatch):
+    from uqdm import doctor
+
+    def version(package: str) -> str:
+        if package == "torch":
+            raise doctor.metadata.PackageNotFoundError(package)
+        return "1.2.3"
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(doctor.features, "check", lambda name: name != "avif")
+    found = {finding.what: finding for finding in doctor.optional()}
+    assert found["extra ray"][1:] == (True, False, "ray 1.2.3")
+    assert found["extra diffusers"][1:] == (False, False, "missing: torch; pip install 'uqdm[diffusers]'")
+    assert found["pictures in AVIF"][1:] == (False, False, "not in this Pillow")
+    assert found["pictures in WebP"].good
 
 
 def test_doctor_finds_wrong_results(run, monkeypatch):

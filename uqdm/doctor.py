@@ -3,18 +3,22 @@
 Streams mean the same everywhere if integers are computed as integers (docs/format.md). These things are tried on the
 default backend: convolutions against 64-bit integers, elementwise arithmetic against stored results, the network of
 every shipped model on a stored state, and the decoding of a stored stream; then the same for the lossless residual.
+
+What is optional is listed beside it: the extras of the package, and formats that Pillow may have been built without.
 """
 
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterator
-from importlib import resources
+from importlib import metadata, resources
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import features
 
 from uqdm.codec.api import decode, receiver_of
 from uqdm.exact import convolution
@@ -24,7 +28,7 @@ from uqdm.lossless.predicted import PredictedResidual, load_residual
 from uqdm.nested import integer_network as integer
 from uqdm.nested.model import NestedModel
 
-__all__ = ["Finding", "examine", "facts"]
+__all__ = ["Finding", "examine", "facts", "optional"]
 
 
 class Finding(NamedTuple):
@@ -90,6 +94,47 @@ def residual_network(residual: PredictedResidual) -> str:
 def pixels(data: bytes) -> str:
     """Digest of the picture that a lossless stream decodes to, prediction and all in integers."""
     return fingerprint(decode(data))
+
+
+_FORMATS = {"avif": "AVIF", "webp": "WebP", "jpg_2000": "JPEG 2000"}
+"""What Pillow calls formats that it may lack."""
+
+
+def extras() -> dict[str, list[str]]:
+    """Names of the packages that each extra of this one needs; none where it was not installed."""
+    try:
+        requirements = metadata.requires("uqdm") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for requirement in requirements:
+        match = re.match(r"([A-Za-z0-9._-]+).*;.*extra == ['\"]([a-z]+)['\"]", requirement)
+        if match:
+            found.setdefault(match[2], []).append(match[1])
+    return found
+
+
+def optional() -> Iterator[Finding]:
+    """Extras with the versions of their packages, or the command that installs them; then formats of pictures."""
+    for extra, packages in extras().items():
+        versions, missing = [], []
+        for package in packages:
+            try:
+                versions.append(f"{package} {metadata.version(package)}")
+            except metadata.PackageNotFoundError:
+                missing.append(package)
+        detail = ", ".join(versions)
+        if missing:
+            detail = f"missing: {', '.join(missing)}; pip install 'uqdm[{extra}]'"
+        yield Finding(f"extra {extra}", not missing, False, detail)
+    for name, shown in _FORMATS.items():
+        version = features.version(name) if features.check(name) else None
+        yield Finding(
+            f"pictures in {shown}",
+            version is not None,
+            False,
+            f"library {version}" if version else "not in this Pillow",
+        )
 
 
 def examine() -> Iterator[Finding]:

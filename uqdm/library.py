@@ -77,6 +77,8 @@ FAMILIES: dict[str, Family] = {
     "latent": Family(reader="uqdm.latent.file:read_model", reconstructions=("denoise", "latent_flow")),
     "predictor": Family(reconstructions=_REVERSE),
     "drawn": Family(),
+    "PerCo": Family(),
+    "Text+Sketch": Family(),
     "transform coding": Family(reader="uqdm.transform_coding.model:TransformModel.from_arrays"),
     "conditional diffusion": Family(
         reader="uqdm.transform_coding.model:TransformModel.from_arrays", reconstructions=("denoise", "diffuse")

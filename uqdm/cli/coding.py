@@ -8,6 +8,9 @@ from typing import Any
 
 from uqdm.cli.common import (
     Commands,
+    PerCoFolder,
+    PipelineFolder,
+    TextSketchFolder,
     about,
     count,
     fraction,
@@ -71,6 +74,12 @@ def add_commands(commands: Commands) -> None:
     text = "keep EXIF, XMP, a colour profile that was not applied, and the resolution"
     sub.add_argument("--keep-metadata", action="store_true", help=text)
     sub.add_argument("--index", action="store_true", help="list in the header which bytes give which PSNR")
+    text = "with --perco or --text-sketch: what the picture shows (the folder's captioning model says it, or nobody)"
+    sub.add_argument("--caption", metavar="TEXT", help=text)
+    text = "with --text-sketch: a drawing, white lines on black, in the place of Canny's edges"
+    sub.add_argument("--sketch", metavar="FILE", help=text)
+    text = "with --text-sketch: 1, 2, 4 or 8 pixels of the picture along a side of one of the sketch (4)"
+    sub.add_argument("--sketch-scale", type=count, metavar="N", help=text)
     with_picture(sub), with_model(sub), with_jobs(sub), with_force(sub)
 
     sub = commands.add(
@@ -125,7 +134,9 @@ def _end_by_quality(options: argparse.Namespace) -> None:
     """Turns --quality, given or by default, into the time at which transmission ends: so many percent of all steps."""
     others = (options.tau, options.bpp, options.bytes, options.psnr)
     if not options.lossless and all(limit is None for limit in others):
-        quality = DEFAULT_QUALITY if options.quality is None else options.quality
+        prompted = isinstance(options.model, PerCoFolder | TextSketchFolder)  # whose steps are one picture together
+        default = 100 if prompted else DEFAULT_QUALITY
+        quality = default if options.quality is None else options.quality
         options.tau = 1 - quality / 100
 
 
@@ -136,13 +147,16 @@ def _encode(options: argparse.Namespace) -> None:
         for name in ("index", "keep_metadata"):
             if getattr(options, name):
                 raise UserError(f"--{name.replace('_', '-')} is for one picture: encode them one by one")
+        if isinstance(options.model, PipelineFolder):
+            raise UserError("folders of pictures are encoded with model files: give a pipeline one picture at a time")
         encode_folder(options)
         return
     may_write(options.output, options.force)
     opened = opened_picture(options.input, options)
     picture, metadata = opened.pixels, opened.metadata if options.keep_metadata else {}
     say_dropped(options.input, opened.lost if options.keep_metadata else opened.dropped)
-    model = model_for(options.model, picture, lossless=options.lossless)
+    _check_prompts(options)
+    model = _prompted(model_for(options.model, picture, lossless=options.lossless), options)
     chosen = None if options.model is None else model
     from uqdm.codec.api import encode
 
@@ -173,6 +187,33 @@ def _encode(options: argparse.Namespace) -> None:
             raise UserError(f"the stream does not decode to what was encoded ({error}): run uqdm doctor") from None
     write(options.output, data, options.force)
     say(f"{options.output}: {len(data)} bytes, {8 * len(data) / picture[..., 0].size:.4f} bpp")
+
+
+def _check_prompts(options: argparse.Namespace) -> None:
+    """Refuses what other models have no use for."""
+    takes = {
+        "caption": ("--perco or --text-sketch", (PerCoFolder, TextSketchFolder)),
+        "sketch": ("--text-sketch", (TextSketchFolder,)),
+        "sketch_scale": ("--text-sketch", (TextSketchFolder,)),
+    }
+    for name, (wanted, kinds) in takes.items():
+        if getattr(options, name) is not None and not isinstance(options.model, kinds):
+            raise UserError(f"--{name.replace('_', '-')} is for {wanted}: add one, or leave it out")
+
+
+def _prompted(model: Any, options: argparse.Namespace) -> Any:
+    """A model with what --caption, --sketch and --sketch-scale say."""
+    given = {"caption": options.caption, "scale": options.sketch_scale}
+    if options.sketch is not None:
+        drawing = opened_picture(options.sketch, argparse.Namespace(background="black", frame=None)).pixels
+        given["edges"] = drawing.max(2) >= 128
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return model
+    try:
+        return dataclasses.replace(model, **given)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def _steps(options: argparse.Namespace, model) -> int:

@@ -13,6 +13,9 @@ from uqdm.codec import container
 
 __all__ = [
     "Commands",
+    "PerCoFolder",
+    "PipelineFolder",
+    "TextSketchFolder",
     "about",
     "count",
     "fraction",
@@ -36,6 +39,14 @@ __all__ = [
 
 class PipelineFolder(str):
     """What --diffusers names, in the place of a model's name."""
+
+
+class PerCoFolder(PipelineFolder):
+    """What --perco names."""
+
+
+class TextSketchFolder(PipelineFolder):
+    """What --text-sketch names."""
 
 
 @contextmanager
@@ -116,6 +127,14 @@ def model_of(name: str):
     """A model by its name or path, or a pipeline of diffusers."""
     start_jax()
     try:
+        if isinstance(name, PerCoFolder):
+            from uqdm.pretrained.perco import load_perco
+
+            return load_perco(name)
+        if isinstance(name, TextSketchFolder):
+            from uqdm.pretrained.text_sketch import load_text_sketch
+
+            return load_text_sketch(name)
         if isinstance(name, PipelineFolder):
             from uqdm.pretrained.diffusers import load_pipeline
 
@@ -212,7 +231,7 @@ class Commands:
 
 
 def with_model(sub: argparse.ArgumentParser) -> None:
-    """Adds --model and --diffusers."""
+    """Adds --model, --diffusers, --perco and --text-sketch."""
     choice = sub.add_mutually_exclusive_group()
     text = "a model of the package or a file (small for at most 64 x 64 pixels, else photo; a stream names its own)"
     choice.add_argument("--model", metavar="M", help=text)
@@ -224,6 +243,13 @@ def with_model(sub: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a pipeline of Hugging Face diffusers; needs uqdm[diffusers]",
     )
+    folders = {
+        "--perco": (PerCoFolder, "a PerCo pipeline: caption and quantized latents"),
+        "--text-sketch": (TextSketchFolder, "a ControlNet pipeline: caption and edges"),
+    }
+    for option, (kind, what) in folders.items():
+        given = {"dest": "model", "type": kind, "default": argparse.SUPPRESS, "metavar": "FOLDER"}
+        choice.add_argument(option, **given, help=f"{what}; needs uqdm[diffusers]")
 
 
 def with_force(sub: argparse.ArgumentParser) -> None:

@@ -29,7 +29,12 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("input", metavar="IN", help="a stream, or - for standard input")
     with_model(sub)
 
-    commands.add("doctor", _doctor, "say whether streams made on this machine decode on others", "")
+    commands.add(
+        "doctor",
+        _doctor,
+        "say whether streams made on this machine decode on others, and what is optional and here",
+        "",
+    )
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -84,6 +89,9 @@ def _doctor(options: argparse.Namespace) -> None:
         mark = "ok" if finding.good else "WRONG" if finding.needed else "no"
         print(f"  {mark:6} {finding.what:32} {finding.detail}", flush=True)
         unsafe |= finding.needed and not finding.good
+    print("optional:")
+    for finding in doctor.optional():
+        print(f"  {'ok' if finding.good else 'no':6} {finding.what:32} {finding.detail}")
     if unsafe:
         raise UserError("streams made here may be unreadable elsewhere, and others unreadable here")
     print("streams are portable: what is made here decodes everywhere, and the other way round")

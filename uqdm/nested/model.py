@@ -207,8 +207,8 @@ class NestedModel(archive.Contents):
         """Takes the contents of a file.
 
         Raises:
-          ValueError: the format is unknown, the integer network or the filter is not exact, parts do not fit each other,
-            or weights of previews are none.
+          ValueError: the format is unknown, the integer network or the filter is not exact, parts do not fit each
+            other, or weights of previews are none.
         """
         model = cls(arrays=arrays)
         if (known := model.config.get("format")) != _FORMAT:

@@ -26,6 +26,7 @@ Nothing is ever downloaded.
 import hashlib
 import inspect
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -46,10 +47,14 @@ __all__ = [
     "GAMMAS_FILE",
     "Kind",
     "flow_coordinates",
+    "identity_of",
+    "latents_of",
     "load_autoencoder",
     "load_latent_model",
     "load_pipeline",
     "noise_of",
+    "pipeline_index",
+    "read_folder",
 ]
 
 Kind = Literal["epsilon", "v_prediction", "sample", "flow"]
@@ -74,8 +79,28 @@ def load_pipeline(folder: str | Path, *, device: str = "cpu") -> PredictorModel:
       ValueError: the folder has no pipeline, or one that needs what an empty prompt does not give.
     """
     folder = Path(folder)
-    if not (folder / "model_index.json").is_file():
-        raise ValueError(f"{folder} is no diffusers pipeline: it has no model_index.json")
+    torch, pipeline = read_folder(folder, device)
+    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    if network is None:
+        raise ValueError(f"the pipeline in {folder} has neither a unet nor a transformer")
+    predictor = _Predictor(torch, pipeline, network, device)
+    return PredictorModel(
+        predict=predictor,
+        gammas=_gammas(folder, predictor.gammas),
+        identity=identity_of(folder),
+        source=_source(torch, pipeline, network, device),
+        name=folder.name,
+    )
+
+
+def read_folder(folder: Path, device: str) -> tuple[Any, Any]:
+    """PyTorch, and the pipeline of a folder as its own class.
+
+    Raises:
+      ImportError: PyTorch or diffusers are not installed.
+      ValueError: the folder has no pipeline.
+    """
+    index = pipeline_index(folder)
     try:
         import torch  # pyright: ignore[reportMissingImports]
         from diffusers import DiffusionPipeline  # pyright: ignore[reportMissingImports]
@@ -84,25 +109,30 @@ def load_pipeline(folder: str | Path, *, device: str = "cpu") -> PredictorModel:
         raise ImportError(what) from error
     try:
         # What a pipeline was saved without, such as a third text encoder, must be named.
-        index = json.loads((folder / "model_index.json").read_text())
         absent = {name: None for name, classes in index.items() if classes == [None, None]}
         pipeline: Any = DiffusionPipeline.from_pretrained(
             str(folder), local_files_only=True, torch_dtype=torch.float32, **absent
         )
     except (OSError, RuntimeError, AttributeError, ValueError) as error:
         raise ValueError(f"cannot read the pipeline in {folder}: {error}") from error
-    pipeline.to(device)
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-    if network is None:
-        raise ValueError(f"the pipeline in {folder} has neither a unet nor a transformer")
-    predictor = _Predictor(torch, pipeline, network, device)
-    return PredictorModel(
-        predict=predictor,
-        gammas=_gammas(folder, predictor.gammas),
-        identity=_identity(folder),
-        source=_source(torch, pipeline, network, device),
-        name=folder.name,
-    )
+    return torch, pipeline.to(device)
+
+
+def pipeline_index(folder: Path) -> dict[str, Any]:
+    """What the parts of a pipeline are.
+
+    Raises:
+      ValueError: the folder has no pipeline.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(f"{folder} is no diffusers pipeline: it has no model_index.json")
+    try:
+        index = json.loads((folder / "model_index.json").read_text())
+    except ValueError as error:
+        raise ValueError(f"cannot read the pipeline in {folder}: model_index.json: {error}") from None
+    if not isinstance(index, dict):
+        raise ValueError(f"cannot read the pipeline in {folder}: model_index.json holds no object")
+    return index
 
 
 def flow_coordinates(z: np.ndarray, gamma: float) -> tuple[np.ndarray, float]:
@@ -193,10 +223,10 @@ def _source(torch, pipeline, network, device: str) -> Source:
     config = network.config
     stride = getattr(config, "patch_size", None) or 2 ** (len(config.block_out_channels) - 1)
     vae = getattr(pipeline, "vae", None) or getattr(pipeline, "vqvae", None)
-    return Pixels(stride=stride) if vae is None else _latents(torch, vae, device, stride)
+    return Pixels(stride=stride) if vae is None else latents_of(torch, vae, device, stride)
 
 
-def _latents(torch, vae, device: str, stride: int) -> Latents:
+def latents_of(torch, vae, device: str, stride: int) -> Latents:
     """Latents of AutoencoderKL or AutoencoderTiny, at the scale that networks are trained with."""
     config = vae.config
     tiny = type(vae).__name__ == "AutoencoderTiny"
@@ -257,7 +287,7 @@ def load_autoencoder(folder: str | Path, *, device: str = "cpu") -> Latents:
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"cannot read the autoencoder in {folder}: {error}") from error
-    return _latents(torch, vae.to(device).eval(), device, 1)
+    return latents_of(torch, vae.to(device).eval(), device, 1)
 
 
 def load_latent_model(
@@ -325,11 +355,16 @@ def _gammas(folder: Path, trained: np.ndarray) -> list[float]:
     return (np.round(np.linspace(noisiest, clearest, _STEPS + 1) * _ROUNDING) / _ROUNDING).tolist()
 
 
-def _identity(folder: Path) -> bytes:
-    """SHA-256 over names and contents of the files of weights and configurations."""
+def identity_of(folder: Path, without: Collection[str] = (GAMMAS_FILE,)) -> bytes:
+    """SHA-256 over names and contents of the files of weights and configurations.
+
+    Args:
+      folder: of the pipeline.
+      without: files and folders in it that decoders do not need, or whose contents are in the model's id.
+    """
     total = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors", ".bin", ".txt")):
-        if path.name != GAMMAS_FILE:  # gammas are in the model's id
+        if path.relative_to(folder).parts[0] not in without:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").digest()
             total.update(path.relative_to(folder).as_posix().encode() + b"\0" + digest)
