@@ -193,7 +193,6 @@ class NestedModel(archive.Contents):
             or not ((model.preview_weights >= 0) & (model.preview_weights <= 1)).all()
         ):
             raise ValueError(f"preview/trust must be {model.steps + 1} numbers in [0, 1]")
-        model._check_parts()
         if model.family != "nested":
             matrix, mean = model._coordinates
             channels = model.network.channels
@@ -203,6 +202,7 @@ class NestedModel(archive.Contents):
                 raise ValueError("latent/matrix has no inverse that could be computed with")
             if archive.under("autoencoder/", arrays):
                 _ = model.source  # checked where it is read
+        model._check_parts()
         return model
 
     def _check_parts(self) -> None:
