@@ -219,8 +219,6 @@ class NestedModel(archive.Contents):
             or not ((model.preview_weights >= 0) & (model.preview_weights <= 1)).all()
         ):
             raise ValueError(f"preview/trust must be {model.steps + 1} numbers in [0, 1]")
-        model._check_parts()
-        _ = model.postfilter
         if model.family != "nested":
             matrix, mean = model._coordinates
             channels = model.network.channels
@@ -230,6 +228,7 @@ class NestedModel(archive.Contents):
                 raise ValueError("latent/matrix has no inverse that could be computed with")
             if archive.under("autoencoder/", arrays):
                 _ = model.source  # checked where it is read
+        model._check_parts()
         return model
 
     def _check_parts(self) -> None:
@@ -248,7 +247,7 @@ class NestedModel(archive.Contents):
             raise ValueError(f"weights of estimates do not fit the network: {wrong[0]} must be {shapes[wrong[0]]}")
         if not all(np.isfinite(array).all() for array in self.arrays.values() if array.dtype.kind == "f"):
             raise ValueError("not all numbers of the model are finite")
-        _ = self.tables  # checked where they are read
+        _ = self.tables, self.postfilter  # checked where they are read
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "NestedModel":
