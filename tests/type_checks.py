@@ -14,10 +14,17 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import jaxtyping
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 from beartype.door import die_if_unbearable
 
+
+class AnnotationError(TypeError):
+    """What is annotated is something else."""
+
+
 _ORIGINAL = jaxtyping.jaxtyped
+_CONF = BeartypeConf(violation_type=AnnotationError)
+_checked_once = beartype(conf=_CONF)
 _ANY_NUMBER = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
@@ -40,7 +47,8 @@ def checked(given: Any = None, **options: Any) -> Any:
         return given
     if "<locals>" in given.__qualname__ and not given.__code__.co_flags & _ANY_NUMBER:
         return _checked_within(given, hints, of_arrays)
-    return _ORIGINAL(beartype(given), typechecker=None) if of_arrays else beartype(given)
+    once: Any = _checked_once(given)
+    return _ORIGINAL(once, typechecker=None) if of_arrays else once
 
 
 _hints: dict[CodeType, tuple[dict[str, Any] | None, bool]] = {}
@@ -80,10 +88,10 @@ def _checked_within(function: Callable, hints: dict[str, Any], of_arrays: bool) 
     def call(*arguments: Any, **named: Any) -> Any:
         for name, value in (*zip(names, arguments, strict=False), *named.items()):
             if name in hints:
-                die_if_unbearable(value, hints[name])
+                die_if_unbearable(value, hints[name], conf=_CONF)
         result = function(*arguments, **named)
         if "return" in hints:
-            die_if_unbearable(result, hints["return"])
+            die_if_unbearable(result, hints["return"], conf=_CONF)
         return result
 
     @functools.wraps(function)

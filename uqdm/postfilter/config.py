@@ -3,7 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["FilterConfig", "Unit", "from_config", "to_config"]
+__all__ = ["GREY", "PIXEL_UNIT", "FilterConfig", "Unit", "from_config", "to_config"]
+
+GREY = 128
+"""What is zero to the network: pixel values are taken relative to it."""
+PIXEL_UNIT = 64.0
+"""Pixel values per unit of the network's input."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ import numpy as np
 
 from uqdm.exact.convolution import SUM_LIMIT
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, Parameters, kernel_scales, kernel_steps, rescaling
-from uqdm.postfilter.config import FilterConfig
-from uqdm.postfilter.network import GREY, PIXEL_UNIT
+from uqdm.postfilter.config import GREY, PIXEL_UNIT, FilterConfig
 
 __all__ = ["CORRECTION_LIMIT", "CORRECTION_UNITS", "STREAM_LIMIT", "check", "from_parameters"]
 

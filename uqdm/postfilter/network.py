@@ -17,15 +17,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, Parameters, straight_through
-from uqdm.postfilter.config import FilterConfig, Unit
+from uqdm.postfilter.config import GREY, PIXEL_UNIT, FilterConfig, Unit
 from uqdm.training.once import once
 from uqdm.transforms.folding import fold, unfold
 
-__all__ = ["GREY", "PIXEL_UNIT", "apply", "init"]
-
-GREY = 128
-"""What is zero to the network: pixel values are taken relative to it."""
-PIXEL_UNIT = 64.0
+__all__ = ["apply", "init"]
 
 
 class _Network(nn.Module):

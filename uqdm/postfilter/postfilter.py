@@ -27,9 +27,8 @@ from uqdm.exact.parts import concurrently, joined, placed
 from uqdm.exact.programs import Program, prepare, ready
 from uqdm.postfilter import config as configs
 from uqdm.postfilter import integer_network as integer
-from uqdm.postfilter.config import FilterConfig
+from uqdm.postfilter.config import GREY, FilterConfig
 from uqdm.postfilter.integers import CORRECTION_UNITS, check, from_parameters
-from uqdm.postfilter.network import GREY
 
 __all__ = ["Postfilter"]
 

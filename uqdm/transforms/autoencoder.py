@@ -231,7 +231,9 @@ class Autoencoder(archive.Contents):
             shown = jax.eval_shape(decode_values, autoencoder.decoder, latent)
             for side, strided in ((autoencoder.encoder, _STRIDED), (autoencoder.decoder, _BEFORE_UP)):
                 _check_shapes(side, strided)
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise ValueError(f"not a file of an autoencoder: it has no part {error}") from None
+        except (TypeError, ValueError) as error:
             what = str(error).partition("\n")[0]
             raise ValueError(f"not a file of an autoencoder, or its parts do not fit: {what}") from None
         if shown.shape != picture.shape or latent.shape != (1, 2, 2, autoencoder.channels):
