@@ -13,8 +13,10 @@ from plain_drawn import decode_drawn
 import uqdm
 from channel_sim.entropy import PRECISION, Writer
 from uqdm.codec import container
+from uqdm.codec.api import check_against
 from uqdm.drawn.colours import MODES, Colours
 from uqdm.drawn.counts import Counts
+from uqdm.drawn.fewer_colours import in_colours, nearest_to
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.drawn.passes import NEIGHBOURS, PASSES, lattice, rows_of
 from uqdm.training.dataset import load_pictures
@@ -145,9 +147,9 @@ def test_it_is_chosen_where_it_is_shorter_or_fits():
     exact = uqdm.encode(text, model="drawn")
     fits, fits_not = (uqdm.encode(text, file_bytes=len(exact) + more) for more in (0, -1))
     assert fits == exact
-    assert uqdm.info(fits_not)["model_id"] != drawn
-    assert len(fits_not) == len(exact) - 1
-    for limits in ({"psnr_db": 45.0}, {"psnr_db": 99.0}, {"lossless": True}, {"tau": 0.0, "drawn": True}):
+    assert not uqdm.info(fits_not)["lossless"]
+    assert len(fits_not) < len(exact)
+    for limits in ({"psnr_db": 99.0}, {"lossless": True}, {"tau": 0.0, "drawn": True}):
         assert uqdm.encode(text, **limits) == exact
         assert uqdm.encode_batch([text, text], **limits) == [exact, exact]
     assert uqdm.info(uqdm.encode(text))["model_id"] != drawn
@@ -171,7 +173,52 @@ def test_metadata_counts_in_what_must_fit():
     whole = uqdm.encode(text, model="drawn", metadata={"dpi": (300, 300)})
     assert uqdm.encode(text, file_bytes=len(whole), metadata={"dpi": (300, 300)}) == whole
     shorter = uqdm.encode(text, file_bytes=len(exact), metadata={"dpi": (300, 300)})
-    assert uqdm.info(shorter)["model_id"] != DRAWN.id[:4].hex()
+    assert len(shorter) <= len(exact)
+    assert not uqdm.info(shorter)["lossless"]
+    assert uqdm.metadata(shorter)["dpi"] == pytest.approx((300, 300))
+
+
+def smooth_text(side: int = 96) -> np.ndarray:
+    """Letters with edges of many colours."""
+    picture = Image.fromarray(page_of_text(2 * side))
+    return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize("least", [28.0, 36.0])
+def test_a_psnr_is_reached_in_fewer_colours(least):
+    text = smooth_text()
+    exact, data = uqdm.encode(text, model="drawn"), uqdm.encode(text, psnr_db=least)
+    shown = uqdm.decode(data)
+    assert uqdm.metrics.psnr_db(text, shown) >= least
+    assert len(data) < 0.8 * len(exact)
+    assert len(data) < len(uqdm.encode(text, psnr_db=least, drawn=False))
+    assert container.unpack(data)[0].changed
+    assert not uqdm.info(data)["lossless"]
+    np.testing.assert_array_equal(decode_drawn(data), shown)
+    check_against(data, text)
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) < len(np.unique(text.reshape(-1, 3), axis=0))
+
+
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_so_many_bytes_are_spent_where_they_are_worth_most(share):
+    text = smooth_text()
+    most = int(share * len(uqdm.encode(text, model="drawn")))
+    data, otherwise = (uqdm.encode(text, file_bytes=most, drawn=drawn) for drawn in (True, False))
+    assert len(data) <= most
+    qualities = [uqdm.metrics.psnr_db(text, uqdm.decode(one)) for one in (data, otherwise)]
+    assert qualities[0] >= qualities[1]
+    if share == 0.8:
+        assert container.unpack(data)[0].changed
+        assert qualities[0] > qualities[1] + 3
+
+
+def test_fewest_colours_of_a_psnr():
+    text = smooth_text()
+    reduced = nearest_to(text, 32.0)
+    count = len(np.unique(reduced.reshape(-1, 3), axis=0))
+    assert uqdm.metrics.psnr_db(text, reduced) >= 32 > uqdm.metrics.psnr_db(text, in_colours(text, count - 1))
+    ramp = np.arange(256 * 16 * 3, dtype=np.uint32).reshape(64, 64, 3) * 2654435761 >> 24
+    assert nearest_to(ramp.astype(np.uint8), 60.0) is None
 
 
 def test_the_container_knows_the_process():

@@ -135,7 +135,9 @@ def encode(
         longest = None if container.unpack(data)[0].model_id == DrawnModel().id[: container.MODEL_ID_BYTES] else most
         return data if metadata is None else container.with_metadata(data, metadata, longest)
 
-    return encode_best(picture, request, lambda: encode_together([picture], request, lambda _: on_step())[0], beside)
+    return encode_best(
+        picture, request, lambda asked: encode_together([picture], asked, lambda _: on_step())[0], beside
+    )
 
 
 def encode_with_costs(
@@ -177,19 +179,23 @@ def encode_batch(
     together = []
     for i, picture in enumerate(checked):
         if request.drawn and looks_drawn(picture):  # it may need no model
-            streams[i] = encode_best(picture, request, partial(_only, picture, request), _as_it_is)
+            streams[i] = encode_best(picture, request, partial(_only, picture), _as_it_is)
         else:
             together.append(i)
     for places in _alike([checked[i].shape for i in together]):
         pictures_here = [checked[together[place]] for place in places]
         made = encode_together(pictures_here, request)
         for place, picture, stream in zip(places, pictures_here, made, strict=True):
-            streams[together[place]] = encode_best(picture, request, partial(_as_it_is, stream), _as_it_is)
+            streams[together[place]] = encode_best(picture, request, partial(_made, stream), _as_it_is)
     return streams
 
 
 def _only(picture: np.ndarray, request: Request) -> bytes:
     return encode_together([picture], request)[0]
+
+
+def _made(stream: bytes, request: Request) -> bytes:
+    return stream
 
 
 def _as_it_is(stream: bytes) -> bytes:
@@ -402,7 +408,7 @@ def check_against(data: BytesLike, picture: np.ndarray | None, *, model: Model |
     Args:
       data: the bytes.
       picture: uint8 (H, W, 3), what was encoded; None of a stream made with `rdoq`, whose cells need not hold the
-        picture's coefficients: then only that it decodes.
+        picture's coefficients: then only that it decodes. So it is with streams of pictures in fewer colours.
       model: what it was encoded with.
 
     Raises:
@@ -411,5 +417,7 @@ def check_against(data: BytesLike, picture: np.ndarray | None, *, model: Model |
     receiver = receiver_of(data, model=model)
     while receiver.receive():
         pass
-    if picture is not None and not receiver.state.agrees_with(picture, receiver.step):
+    if picture is None or receiver.header.changed:
+        return
+    if not receiver.state.agrees_with(picture, receiver.step):
         raise DamagedStreamError("what was decoded is of another picture", step=receiver.step, good_bytes=0)

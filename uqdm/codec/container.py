@@ -111,6 +111,11 @@ class Header(NamedTuple):
         return extras.UNFILTERED.kind not in {chunk.kind for chunk in self.chunks}
 
     @property
+    def changed(self) -> bool:
+        """Whether the picture was changed before it was encoded."""
+        return extras.CHANGED.kind in {chunk.kind for chunk in self.chunks}
+
+    @property
     def held_bytes(self) -> int:
         """Of the payload, how many the file had when it was written, as far as it says so."""
         return self.payload_bytes if self.written_bytes is None else self.written_bytes
@@ -378,7 +383,7 @@ def info(data: BytesLike) -> dict:
         "width": header.width,
         "height": header.height,
         "model_id": header.model_id.hex(),
-        "lossless": header.lossless or header.steps == EXACT_STEPS.get(header.model_id),
+        "lossless": header.lossless or (header.steps == EXACT_STEPS.get(header.model_id) and not header.changed),
         "seed": header.seed,
         "steps": header.steps,
         "header_bytes": start,

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from channel_sim.entropy import determining_bytes
-from uqdm.codec import container
+from uqdm.codec import container, extras
 from uqdm.codec.arguments import as_model, check_number
 from uqdm.codec.container import Header
 from uqdm.codec.loop import Sender
-from uqdm.codec.rate_control import OutOfReachError, Target, unfiltered
+from uqdm.codec.rate_control import OutOfReachError, Target, pictures_at, unfiltered
 from uqdm.contract import HoldingState, Model, OptimizingState, State, steps_until
+from uqdm.drawn.fewer_colours import best_within, nearest_to
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.library import default_model, residual_of
 from uqdm.lossless.residual import WithResidual
@@ -40,6 +41,10 @@ class Request(NamedTuple):
     """Whether the drawn process may be taken where it is shorter."""
     filtered: bool = True
     """Whether previews may be filtered."""
+    changed: bool = False
+    """Whether the pictures were changed before, which the stream says."""
+    longest: int | None = None
+    """Bytes beyond which a stream to a PSNR is of no use."""
 
 
 def request_of(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index=False, drawn=None) -> Request:
@@ -74,11 +79,12 @@ def encode_together(
     on_step: Callable[[list[Sender]], object] = lambda _: None,
 ) -> list[bytes]:
     """Algorithm 1 for pictures of one size."""
-    tau, target, rdoq, lossless, model, seed, with_index, _, filtered = request
+    tau, target, rdoq, lossless, model, seed, with_index, _, filtered, changed, longest = request
     height, width = pictures[0].shape[:2]
     model = model or default_model(height, width, lossless=lossless)
     steps, residual_id = steps_until(tau or 0.0, model.steps), b""
-    header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0)
+    chunks = (extras.CHANGED,) if changed else ()
+    header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0, chunks=chunks)
     sending: Model = model
     if lossless:
         residual = residual_of(model)
@@ -86,7 +92,7 @@ def encode_together(
         residual_id = residual.id[: container.RESIDUAL_ID_BYTES]
         header = header._replace(steps=steps, residual_id=residual_id)
         sending = WithResidual(model=model, residual=residual, steps_before=steps, steps=header.total_steps)
-    ends = [target.enough(picture, model) if target else lambda _: False for picture in pictures]
+    ends = [_before(longest, target.enough(picture, model)) if target else lambda _: False for picture in pictures]
     all_looked_at = with_index or bool(target and target.psnr_db is not None)  # anyway
     looks = [
         _Look(picture, sending, closely=drawn or with_index, filtered=filtered) if drawn or all_looked_at else None
@@ -132,43 +138,67 @@ def encode_together(
 
 
 def encode_best(
-    picture: np.ndarray, request: Request, stream: Callable[[], bytes], beside: Callable[[bytes], bytes]
+    picture: np.ndarray, request: Request, stream: Callable[[Request], bytes], beside: Callable[[bytes], bytes]
 ) -> bytes:
-    """A stream, or the one of the drawn process where that is shorter, or exact in as many bytes as there may be.
+    """A stream, or the one of the drawn process where that is shorter, or better in as many bytes as there may be.
+
+    The drawn process sends pictures exactly; where a PSNR or a size is asked for, also in fewer colours.
 
     Args:
       picture: uint8 (H, W, 3).
       request: how it is to be encoded.
-      stream: gives what the model makes of it.
+      stream: gives what the model makes of it, as it is asked.
       beside: adds metadata to a stream.
     """
     if not request.drawn:
-        return beside(stream())
+        return beside(stream(request))
     most = request.target and request.target.most_bytes(*picture.shape[:2])
-    pixels, exact = picture[..., 0].size, None
+    pixels = picture[..., 0].size
 
-    def exactly() -> bytes:
-        drawn = request._replace(tau=None, target=None, rdoq=False, lossless=False, model=DrawnModel())
+    def drawn(picture: np.ndarray, *, changed: bool) -> bytes:
+        drawn = request._replace(tau=None, target=None, rdoq=False, lossless=False, model=DrawnModel(), changed=changed)
         (data,) = encode_together([picture], drawn)
         if len(data) > picture.size:  # noise beside a middle that is none
             (plain,) = encode_together([picture], drawn._replace(model=DrawnModel(mode=0)))
             data = min(data, plain, key=len)
         return beside(data)
 
-    if looks_drawn(picture):
-        exact = exactly()
-        enough = most if most is not None else pixels * (_SHORT_LOSSLESS if request.lossless else _SHORT) // 8
-        if len(exact) <= enough:
-            return exact
-    try:
-        data = beside(stream())
-    except OutOfReachError:
-        if exact is None:
-            raise
+    def exactly() -> bytes:
+        return drawn(picture, changed=False)
+
+    if not looks_drawn(picture):
+        data = beside(stream(request))
+        return min(data, exactly(), key=len) if most is None and 8 * len(data) > _LONG * pixels else data
+    exact = exactly()
+    enough = most if most is not None else pixels * (_SHORT_LOSSLESS if request.lossless else _SHORT) // 8
+    if len(exact) <= enough:
         return exact
-    if exact is None and most is None and 8 * len(data) > _LONG * pixels:
-        exact = exactly()
-    return exact if exact is not None and most is None and len(exact) < len(data) else data
+    target, fewer = request.target if not request.with_index else None, partial(drawn, changed=True)
+    if target and target.psnr_db is not None:
+        reduced = nearest_to(picture, target.psnr_db)
+        exact = exact if reduced is None else min(exact, fewer(reduced), key=len)
+        request = request._replace(longest=len(exact))
+    try:
+        data = beside(stream(request))
+    except OutOfReachError:
+        return exact
+    if most is None:
+        return min(exact, data, key=len)
+    return _or_in_fewer_colours(picture, most, data, fewer) if target else data
+
+
+def _or_in_fewer_colours(picture: np.ndarray, most: int, data: bytes, encode: Callable[[np.ndarray], bytes]) -> bytes:
+    """A stream, or, of so many bytes, that of the picture in fewer colours where it is better."""
+    found = best_within(picture, encode, most)
+    if found is None:
+        return data
+    (shown,) = pictures_at(data, [len(data)], default_model(*picture.shape[:2]))
+    return found[0] if found[1] > measured_psnr_db(picture, shown) else data
+
+
+def _before(longest: int | None, enough: Callable[[Sender], bool]) -> Callable[[Sender], bool]:
+    """Whether enough was sent, or more than so many bytes."""
+    return enough if longest is None else lambda sender: 4 * sender.writer.position[0] > longest or enough(sender)
 
 
 class _Look:

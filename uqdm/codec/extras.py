@@ -24,6 +24,7 @@ __all__ = [
     "Chunk",
     "Quality",
     "checksum",
+    "CHANGED",
     "UNFILTERED",
     "held_chunk",
     "held_of_chunks",
@@ -41,6 +42,7 @@ __all__ = [
 _INDEX = 1
 _HELD = 6
 _UNFILTERED = 7
+_CHANGED = 8
 METADATA = {"exif": 2, "xmp": 3, "icc_profile": 4, "dpi": 5}
 """Kinds of chunks by the names that Pillow has for their contents."""
 MAX_BLOCK_BYTES = 2**28 - 1
@@ -62,6 +64,10 @@ class Chunk(NamedTuple):
 
 UNFILTERED = Chunk(_UNFILTERED, b"")
 """Says that previews are not filtered (uqdm.contract.HoldingState)."""
+
+
+CHANGED = Chunk(_CHANGED, b"")
+"""Says that a picture was changed before it was encoded, so that a whole stream that is exact is not the original."""
 
 
 class Quality(NamedTuple):

@@ -97,12 +97,12 @@ class Sender:
         """The file."""
         payload = self.writer.getvalue()
         header = self.header._replace(payload_bytes=len(payload))
-        said = []
+        chunks = [*header.chunks]
         if isinstance(self.state, HoldingState):
-            said += [extras.held_chunk(self.state.held)] if self.state.held else []
-            said += [] if self.state.filtered else [extras.UNFILTERED]
-        if said:
-            header = header._replace(chunks=(*header.chunks, *said), written_bytes=len(payload))
+            chunks += [extras.held_chunk(self.state.held)] if self.state.held else []
+            chunks += [] if self.state.filtered else [extras.UNFILTERED]
+        if chunks:
+            header = header._replace(chunks=tuple(chunks), written_bytes=len(payload))
         return container.pack(header) + payload
 
 
