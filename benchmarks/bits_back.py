@@ -41,7 +41,7 @@ def linear_model(pictures: Sequence[np.ndarray], steps: int) -> PredictorModel:
     """Eq. 1, fitted to pictures of one size, with noise levels of equal steps in gamma."""
     x = np.stack([Pixels().values(picture) for picture in pictures]).astype(np.float64)
     axes = np.linalg.eigh(np.cov(x.reshape(-1, 3).T))[1]
-    coefficients = dctn(x @ axes, axes=(1, 2), norm="ortho")
+    coefficients = np.asarray(dctn(x @ axes, axes=(1, 2), norm="ortho"))
     mean, variance = np.zeros(x.shape[1:]), coefficients.var(0)
     mean[0, 0] = coefficients.mean(0)[0, 0]
 

@@ -13,12 +13,12 @@ Middles of photographs are saved as JPEG (4:4:4, optimized Huffman tables) and d
 
 Counts. A quantized coefficient of position k in its block, of the luminance or of chroma, is a magnitude, at most 15
 (larger ones pay two bits more per octave), and a sign of one bit, but that of the lowest frequency is its difference
-from the block to the left. A magnitude has the context (kind, k, a, b): a that of the sum of |.| at k in the blocks to
-the left and above, b that of the sum at the two positions before k in the zigzag, each 0, 1, 2, 3-4, or more. Adaptive
-coding of a context with counts n_s of K symbols costs, in whatever order they come, by the estimator of Krichevsky and
-Trofimov,
+from the block to the left. A magnitude has the context (kind, r, a, b): r is row and column of k added, at most 9, a
+that of the sum of |.| at k in the blocks to the left and above, b that of the sum at the two positions before k in the
+zigzag, each 0, 1, 2, 3-4, or more. Adaptive coding of a context with counts n_s of K symbols costs, in whatever order
+they come, if every symbol begins with a count of 1 / K,
 
-    log2 of  Gamma(n + K / 2) Gamma(1 / 2)^K / (Gamma(K / 2) prod Gamma(n_s + 1 / 2)).                     (1)
+    log2 of  Gamma(n + 1) Gamma(1 / K)^K / prod Gamma(n_s + 1 / K).                                       (1)
 """
 
 import argparse
@@ -27,13 +27,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pillow_jxl  # noqa: F401  registers the format
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from scipy.fft import dctn
 from scipy.special import gammaln
 from tqdm import tqdm
 
 import uqdm
+from uqdm.evaluation.baselines import available
 from uqdm.training.dataset import load_pictures
 
 SYMBOLS = 16
@@ -43,11 +44,12 @@ ZIGZAG = sorted(np.ndindex(8, 8), key=lambda at: (sum(at), at[0] if sum(at) % 2 
 def coefficients(jpeg: bytes) -> np.ndarray:
     """Quantized coefficients of a 4:4:4 file in the order of the zigzag, int64 (rows, columns, 3, 64)."""
     image = Image.open(io.BytesIO(jpeg))
+    assert isinstance(image, JpegImageFile)
     image.draft("YCbCr", image.size)
     tables = [image.quantization[i] for i in (0, 1, 1)]
     planes = np.asarray(image, np.float64) - 128
     blocks = planes.reshape(planes.shape[0] // 8, 8, -1, 8, 3).transpose(0, 2, 4, 1, 3)
-    spectrum = dctn(blocks, axes=(-2, -1), norm="ortho")
+    spectrum = np.asarray(dctn(blocks, axes=(-2, -1), norm="ortho"))
     ordered = np.stack([spectrum[..., row, column] for row, column in ZIGZAG], -1)
     steps = np.array([[table[i] for i in range(64)] for table in tables]).reshape(3, 8, 8)
     return np.rint(ordered / np.stack([steps[:, row, column] for row, column in ZIGZAG], -1)).astype(np.int64)
@@ -64,13 +66,13 @@ def counted_bits(quantized: np.ndarray) -> float:
     b = before[..., :-2] + before[..., 1:-1]
     groups = np.array([1, 2, 3, 5])
     kind = np.minimum(np.arange(3), 1)[:, None]
-    context = ((kind * 64 + np.arange(64)) * 5 + np.searchsorted(groups, a, "right")) * 5
+    diagonal = np.minimum([row + column for row, column in ZIGZAG], 9)
+    context = ((kind * 10 + diagonal) * 5 + np.searchsorted(groups, a, "right")) * 5
     context = (context + np.searchsorted(groups, b, "right")).ravel()
     symbols = np.minimum(size, SYMBOLS - 1).ravel()
-    counts = np.zeros((2 * 64 * 25, SYMBOLS))
+    counts = np.zeros((2 * 10 * 25, SYMBOLS))
     np.add.at(counts, (context, symbols), 1)
-    nats = gammaln(counts.sum(1) + SYMBOLS / 2) - gammaln(SYMBOLS / 2)
-    nats -= (gammaln(counts + 0.5) - gammaln(0.5)).sum(1)
+    nats = gammaln(counts.sum(1) + 1) - (gammaln(counts + 1 / SYMBOLS) - gammaln(1 / SYMBOLS)).sum(1)
     large = size[size >= SYMBOLS - 1] - (SYMBOLS - 2)
     return float(nats.sum() / np.log(2) + (size > 0).sum() + (2 * np.floor(np.log2(large)) + 1).sum())
 
@@ -99,6 +101,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="a multiple of 8")
     parser.add_argument("--qualities", type=int, nargs="+", default=[75, 90])
     options = parser.parse_args()
+    if not available("jxl"):
+        parser.error("JPEG XL is missing: pip install pillow-jxl-plugin")
     side = options.side
     middles = []
     for picture in load_pictures(options.photographs, count=options.pictures):

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,8 @@ def anchors(name: str) -> Callable[[argparse.Namespace], Iterable[np.ndarray]]:
 def screens(options: argparse.Namespace) -> Iterable[np.ndarray]:
     """Pages, code, windows, charts, tables, pixel art, captions."""
     sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-    from draw_screens import KINDS, screen
-
-    return [np.asarray(screen(1001 + number, options.side)) for number in range(len(KINDS))]
+    drawing = import_module("draw_screens")
+    return [np.asarray(drawing.screen(1001 + number, options.side)) for number in range(len(drawing.KINDS))]
 
 
 def line_art(options: argparse.Namespace) -> Iterable[np.ndarray]:
@@ -129,10 +129,11 @@ def measure(picture: np.ndarray, rivals: Iterable[str]) -> list[float]:
     data = uqdm.encode(picture, lossless=True)
     if not np.array_equal(uqdm.decode(data), picture):
         raise AssertionError("the decoded picture is not the one that was encoded")
-    facts, before = uqdm.info(data), float("nan")
-    if facts["model_id"] != DrawnModel().id[:4].hex():
-        before = encode_with_costs(picture, lossless=True)[1][facts["steps"]].file_bytes
-    return [bpp(size, picture) for size in (*sizes, len(data), before)]
+    facts, figures = uqdm.info(data), [bpp(size, picture) for size in (*sizes, len(data))]
+    if facts["model_id"] == DrawnModel().id[:4].hex():
+        return [*figures, float("nan")]
+    costs = encode_with_costs(picture, lossless=True)[1]
+    return [*figures, bpp(costs[facts["steps"]].file_bytes, picture)]
 
 
 def table(options: argparse.Namespace) -> None:
