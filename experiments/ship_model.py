@@ -36,6 +36,9 @@ def golden_cases() -> dict[str, tuple[np.ndarray, int, float, int | None]]:
         "64x64_last_seed": (crop, 2**32 - 1, 0.25, None),
         "64x64_cut": (crop, 1, 0.0, 900),
         "120x72": (photograph[100:172, 300:420], 0, 0.3, None),
+        "120x72_filtered": (photograph[100:172, 300:420], 5, 0.65, None),
+        "33x200_filtered": (photograph[110:143, 200:400], 6, 0.8, None),
+        "64x64_filtered_cut": (crop, 7, 0.0, 150),
         "120x72_cut": (photograph[100:172, 300:420], 77, 0.0, 2500),
         "33x200": (photograph[10:43, 0:200], 123456789, 0.5, None),
     }

@@ -4,10 +4,11 @@
     python experiments/train_postfilter.py --folder run --pictures photographs/ SCREENS --validate val_photos/ \\
         --export filtered.npz
 
-The defaults of `Recipe` are the recipe of the shipped weights. A run that was killed goes on when the same command is
-given again, with the same result as if it had not been. `--recipe.NAME` changes a number of the recipe; `--start-from`
-takes the weights of another run (what it wrote to `--export-state`) and trains them further. The exported file is the
-model with its filter: streams and its id are what they were.
+The defaults of `Recipe` are those of the first of the two runs that made the shipped weights (README has both
+commands). A run that was killed goes on when the same command is given again, with the same result as if it had not
+been. `--recipe.NAME` changes a number of the recipe; `--start-from` takes the weights of another run (what it wrote to
+`--export-state`) and trains them further. The exported file is the model with its filter: streams and its id are what
+they were.
 """
 
 from dataclasses import dataclass, field
