@@ -15,7 +15,7 @@ __all__ = ["Refine", "Restore"]
 
 @dataclass(frozen=True, kw_only=True)
 class Refine:
-    """The mean by a network in pixels: nearer to the picture than that of the model, in floating point.
+    """The mean of what is drawn: by the network of the flow, in floating point.
 
     Attributes:
       flow: whose network it is, or the path of its file; by default the one that the package has for the model.
