@@ -229,12 +229,13 @@ def test_realism_mixes_the_mean_and_the_draw(tiny_model, flow, prefix):
 
 
 def test_the_network_of_photo_refines_photographs():
-    """Its mean is nearer to the picture than the model's own at low rates."""
+    """Its mean is nearer to the picture than the model's own at low rates, as is what the model filters."""
     natural = read_picture(PHOTOGRAPH.read_bytes())[200:328, 300:460]
     for bpp, gain_db in ((0.1, 0.1), (0.15, 0.1)):
         data = uqdm.encode(natural, bpp=bpp, model="photo")
-        refined, denoised = (psnr_db(natural, uqdm.decode(data, reconstruction=way)) for way in ("refine", "denoise"))
-        assert refined > denoised + gain_db
+        refined, filtered = (psnr_db(natural, uqdm.decode(data, reconstruction=way)) for way in ("refine", "denoise"))
+        denoised = psnr_db(natural, uqdm.decode(data, model=uqdm.load_model("photo").with_postfilter(None)))
+        assert min(refined, filtered) > denoised + gain_db
 
 
 # Files and models.

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import combinations
 
+import jax
 import numpy as np
 import pytest
 from test_diffc import FEW, VARIANCE, gaussian_picture, gaussian_predictor
@@ -110,7 +111,7 @@ def test_a_model_file_brings_its_noise_levels(tmp_path):
     config = unet.UNetConfig(width=8, norm_groups=4, heads=0, learned_scale=False)
     noise = diffusion.NoiseSchedule(gamma_min=-6.0, gamma_max=6.0)
     record = DiffusionConfig(process=GaussianProcess(), noise=noise, steps=4, network=config)
-    model = DiffusionModel.from_training(record, {})
+    model = DiffusionModel.from_training(record, unet.init(config, jax.random.key(0)))
     assert model.gammas == [6.0, 3.0, 0.0, -3.0, -6.0]
     chosen = model.with_gammas([6.0, 0.1, -4.7])
     chosen.save(tmp_path / "chosen.npz")

@@ -105,7 +105,9 @@ def encode_together(
     noted = zip(pictures, senders, strict=True) if with_index else ()
     indices = [_Index(picture, sending, sender) for picture, sender in noted]
     branches: dict[int, Sender] = {}
-    while active := [sender for sender in senders if not sender.ended]:
+    while active := [
+        sender for sender, look in zip(senders, looks, strict=True) if not sender.ended and not (look and look.spoiled)
+    ]:
         step = active[0].step
         for number, sender in enumerate(senders):
             if rdoq and not sender.ended and _optimizes_from(sender.state, step) == step:
@@ -225,7 +227,7 @@ class _Look:
 
         def chosen_and_enough(sender: Sender) -> bool:
             self._choose(sender)
-            return self.spoiled or enough(sender)
+            return enough(sender)
 
         return chosen_and_enough
 
