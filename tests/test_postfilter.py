@@ -12,6 +12,7 @@ from plain_picture import show
 import uqdm
 from uqdm.codec import container
 from uqdm.codec.api import receiver_of
+from uqdm.codec.extras import held_chunk
 from uqdm.exact.convolution import CONVOLUTIONS
 from uqdm.exact.fixed_point import round_kernels
 from uqdm.metrics import psnr_db
@@ -216,6 +217,25 @@ def test_a_training_learns_and_goes_on(tmp_path, compiled_quickly, optax_promote
     again = recipe_of(recipe, steps=2, quantize_from=0, warm_up=1, learning_rate=0.0)
     _, same = fit(again, *given[1:], tmp_path / "again", start_from=tmp_path / "state.npz")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), same, parameters)
+
+
+def test_what_is_held_does_not_depend_on_what_was_looked_at(tiny_model, filtering):
+    """A held picture is that of complete steps, also where parts of the next one were looked at."""
+    # Estimates of before a step have a weight, which fades while the next step arrives.
+    weights = np.full(tiny_model.steps + 1, 0.5, np.float32)
+    model = filtering.with_preview_weights(weights)
+    picture = make_picture(40, 24) ^ np.random.default_rng(0).integers(0, 16, (40, 24, 3), dtype=np.uint8)
+    plain = uqdm.encode(picture, 0.3, model=model)
+    header, start = container.unpack(plain)
+    held = header._replace(chunks=(held_chunk({5, 6, 7}),), written_bytes=header.payload_bytes)
+    data = container.pack(held) + plain[start:]
+    looking = receiver_of(data[: container.unpack(data)[1]], model=model)
+    for size in range(looking.file_bytes + 1, len(data) + 1):
+        looking.feed(data[size - 1 : size])
+        while looking.receive():
+            pass
+        shown, at_once = looking.picture(), received(data[:size], model).picture()
+        np.testing.assert_array_equal(shown, at_once)
 
 
 def test_a_filter_for_larger_blocks_is_refused(tiny_model):

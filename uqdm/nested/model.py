@@ -327,11 +327,14 @@ class NestedModel(archive.Contents):
 
     def _filtered(self, postfilter: Postfilter, state: NestedState, step: int) -> np.ndarray:
         """What the filter makes of what is known of a state, not yet moved into the cells, in ticks."""
-        if state.partly_known or state.estimates.filtered is None:
-            block, finest_width = self.schedule.block, self.schedule.finest_width
-            exact = exact_of(2 * mean_estimate(self, state, step), block, finest_width)
-            state.estimates.filtered = ticks_of(postfilter(exact, step), block, finest_width)
-        return state.estimates.filtered
+        if not state.partly_known and state.estimates.filtered is not None:
+            return state.estimates.filtered
+        block, finest_width = self.schedule.block, self.schedule.finest_width
+        exact = exact_of(2 * mean_estimate(self, state, step), block, finest_width)
+        filtered = ticks_of(postfilter(exact, step), block, finest_width)
+        if not state.partly_known:  # what is remembered is of complete steps: it may be shown again (held steps)
+            state.estimates.filtered = filtered
+        return filtered
 
     def reference(
         self, units: Int8[np.ndarray, "n h w C"], step: int
