@@ -160,7 +160,9 @@ def _log2(unit):
     return np.frexp(np.asarray(unit, np.float64))[1].astype(np.int64) - 1
 
 
-def _refine(exchange: Callable, reference: Reference, cells: Interval, unit: int) -> tuple[Interval, bool]:
+def _refine(
+    exchange: Callable, reference: Reference, cells: Interval, unit: int, first: int | None
+) -> tuple[Interval, bool]:
     """Refines every cell until it is a dead-zone cell of width `unit` (or a cell of the regular lattice).
 
     `exchange(table, rows, index, cut)` gives the symbols of the split of the coordinates `index`: 0, 1 or 2 around
@@ -192,14 +194,18 @@ def _refine(exchange: Callable, reference: Reference, cells: Interval, unit: int
             high[told] = np.where(symbols == 1, high[told], cut)
         return len(symbols) == len(index)
 
-    # Zero cells, and the whole line.
-    while len(index := np.flatnonzero((sign == 0) & (high > unit) & (high < OPEN))):
-        half = high[index] >> 1
-        if not split(index, reference.zero, half, half):
-            return Interval(sign, low, high), False
+    def refine_zero_cells() -> bool:
+        while len(index := np.flatnonzero((sign == 0) & (high > unit) & (high < OPEN))):
+            half = high[index] >> 1
+            if not split(index, reference.zero, half, half):
+                return False
+        return True
+
+    if not refine_zero_cells():
+        return Interval(sign, low, high), False
     if len(index := np.flatnonzero((sign == 0) & (high == OPEN))):
-        cut = np.full(len(index), unit, np.int64)
-        if not split(index, reference.first, cut, cut):
+        cut = np.full(len(index), first or unit, np.int64)
+        if not split(index, reference.first, cut, cut) or not refine_zero_cells():
             return Interval(sign, low, high), False
     # Magnitudes: double until bounded, then halve.
     while len(index := np.flatnonzero(high == OPEN)):
@@ -215,9 +221,10 @@ def _refine(exchange: Callable, reference: Reference, cells: Interval, unit: int
     return Interval(sign, low, high), True
 
 
-def _check_unit(unit: int) -> None:
-    if checks.integer("unit", unit, 1, 2**61) & (unit - 1):
-        raise ValueError(f"unit must be a power of two, got {unit}")
+def _check_unit(unit: int, first: int | None = None) -> None:
+    for name, width in (("unit", unit), ("first", unit if first is None else first)):
+        if checks.integer(name, width, unit, 2**61) & (width - 1) or width < 1:
+            raise ValueError(f"{name} must be a power of two, got {width}")
 
 
 def _check_source(y: np.ndarray) -> None:
@@ -232,7 +239,9 @@ def _children(table: ProbabilityTable, value: np.ndarray, cut: np.ndarray) -> np
     return (np.abs(value) >= cut).astype(np.int32)
 
 
-def send_refinement(writer: Writer, reference: Reference, cells: Interval, unit: int, y: np.ndarray) -> Interval:
+def send_refinement(
+    writer: Writer, reference: Reference, cells: Interval, unit: int, y: np.ndarray, *, first: int | None = None
+) -> Interval:
     """Sends, for every coordinate of y, its dead-zone cell of width `unit` given the cell known so far.
 
     Args:
@@ -241,6 +250,9 @@ def send_refinement(writer: Writer, reference: Reference, cells: Interval, unit:
       cells: what both sides know; must contain y.
       unit: the new width in ticks, a power of two, at most half the present widths.
       y: integers in ticks.
+      first: width of the dead-zone cell that is told first where nothing is known, a power of two; by default `unit`.
+        Tables know where a density lies up to some units from 0 (channel_sim.split_tables): where it may lie farther,
+        a coarser beginning costs less.
 
     Returns:
       The new cells.
@@ -249,7 +261,7 @@ def send_refinement(writer: Writer, reference: Reference, cells: Interval, unit:
       TypeError: `unit` or `y` are not integers.
       ValueError: `unit` is no power of two, or a y is 2^60 ticks from 0.
     """
-    _check_unit(unit)
+    _check_unit(unit, first)
     _check_source(y)
 
     def exchange(table, rows, index, cut):
@@ -258,14 +270,16 @@ def send_refinement(writer: Writer, reference: Reference, cells: Interval, unit:
         return symbols
 
     try:
-        return _refine(exchange, reference, cells, unit)[0]
+        return _refine(exchange, reference, cells, unit, first)[0]
     except OverflowError:
         raise ValueError(f"y must be less than 2^60 ticks from 0, got {np.min(y)} to {np.max(y)}") from None
 
 
-def refinement_bits(reference: Reference, cells: Interval, unit: int, y: np.ndarray) -> np.ndarray:
+def refinement_bits(
+    reference: Reference, cells: Interval, unit: int, y: np.ndarray, *, first: int | None = None
+) -> np.ndarray:
     """What every coordinate contributes to the ideal bits of `send_refinement`, float64 (n,)."""
-    _check_unit(unit)
+    _check_unit(unit, first)
     _check_source(y)
     bits = np.zeros(len(y))
 
@@ -274,20 +288,20 @@ def refinement_bits(reference: Reference, cells: Interval, unit: int, y: np.ndar
         bits[index] += table.bits[rows, symbols]
         return symbols
 
-    _refine(exchange, reference, cells, unit)
+    _refine(exchange, reference, cells, unit, first)
     return bits
 
 
 def receive_refinement(
-    reader: Reader | Sampler, reference: Reference, cells: Interval, unit: int
+    reader: Reader | Sampler, reference: Reference, cells: Interval, unit: int, *, first: int | None = None
 ) -> tuple[Interval, bool]:
     """Mirror image of `send_refinement`; the flag says whether the message sufficed for all cells."""
-    _check_unit(unit)
+    _check_unit(unit, first)
 
     def exchange(table, rows, index, cut):
         return reader.decode(table, rows)
 
-    return _refine(exchange, reference, cells, unit)
+    return _refine(exchange, reference, cells, unit, first)
 
 
 def _last_split(exchange: Callable, reference: Reference, cells: Interval) -> tuple[Interval, bool]:

@@ -14,6 +14,7 @@ from channel_sim import (
 from channel_sim.entropy import Reader, Writer
 from channel_sim.refinement import (
     OPEN,
+    DensityReference,
     TableReference,
     receive_last_split,
     receive_refinement,
@@ -193,12 +194,34 @@ def test_tables_cost_little_beside_exact_probabilities(tables):
     writer = Writer()
     reference = TableReference(tables, np.rint(location).astype(np.int32), scale_class)
     send_refinement(writer, reference, whole_line(count), 256, y)
-    from channel_sim.refinement import DensityReference
-
     exact = Writer()
     density = DensityReference(Logistic(location, np.full(count, 2.0**log2_scale)), 1.0, np.zeros(count))
     send_refinement(exact, density, whole_line(count), 256, y)
     assert writer.ideal_bits == pytest.approx(exact.ideal_bits, rel=0.003)
+
+
+def test_a_coarse_beginning_makes_what_lies_far_away_cheap(tables):
+    """Tables resolve locations within 4 units, of what is told first to begin with; the cells are the same."""
+    rng = np.random.default_rng(2)
+    count, scale_class = 20_000, 64
+    location = rng.choice([-2800, 2800], count)
+    y = np.rint(location + 2.0 ** (scale_class / 8) * rng.logistic(size=count)).astype(np.int64)
+    density = DensityReference(Logistic(location, np.full(count, 2.0 ** (scale_class / 8))), 1.0, np.zeros(count))
+    reference = TableReference(tables, location.astype(np.int32), np.full(count, scale_class))
+    unit, bits, cells = 256, {}, {}
+    for first in (None, 8 * unit):
+        writer = Writer()
+        cells[first] = send_refinement(writer, reference, whole_line(count), unit, y, first=first)
+        bits[first] = writer.ideal_bits
+        reader = Reader(writer.getvalue())
+        received, complete = receive_refinement(reader, reference, whole_line(count), unit, first=first)
+        assert complete
+        np.testing.assert_array_equal(received.doubled_midpoint, cells[first].doubled_midpoint)
+    exact = Writer()
+    send_refinement(exact, density, whole_line(count), unit, y)
+    np.testing.assert_array_equal(cells[None].doubled_midpoint, cells[8 * unit].doubled_midpoint)
+    assert bits[8 * unit] == pytest.approx(exact.ideal_bits, rel=0.003)
+    assert bits[None] > 1.05 * exact.ideal_bits
 
 
 def test_the_last_split_makes_the_lattice_regular(tables):
