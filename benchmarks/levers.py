@@ -56,7 +56,7 @@ def ideal_curves(
       pictures: sides are multiples of the block.
       together: how many at once.
     """
-    halving, pixels = [step.halving for step in trainer.schedule.steps], pictures.shape[1] * pictures.shape[2]
+    halving, pixels = [step.halving for step in trainer.section.steps], pictures.shape[1] * pictures.shape[2]
     evaluate, parameters = jax.jit(partial(trainer.terms, quantized=True)), jax.device_put(parameters)
     bpp, psnr_db = [], []
     for start in range(0, len(pictures), together):
@@ -88,7 +88,7 @@ def trained(name: str, pictures: list[np.ndarray], *, steps: int) -> tuple[Train
         crops=((128, 8), (64, 8)),
         **DESIGNS[name],
     )
-    trainer = Trainer(recipe=recipe, schedule=recipe.schedule(model.schedule.prior_std), start_from=model)
+    trainer = Trainer(recipe=recipe, section=recipe.schedule(model.schedule.prior_std).sections[0], start_from=model)
     with jax.numpy_dtype_promotion("standard"), closing(Crops(pictures, recipe.crops, seed=recipe.seed)) as crops:
         state = trainer.init()
         for step in tqdm(range(steps), name):

@@ -31,9 +31,8 @@ from uqdm.codec.loop import expect_together
 from uqdm.errors import StreamError
 from uqdm.library import load_model
 from uqdm.nested import network as networks
-from uqdm.nested.context import channel_range
 from uqdm.nested.model import NestedModel
-from uqdm.nested.schedule import phase_classes
+from uqdm.nested.schedule import block_classes
 from uqdm.training.dataset import load_pictures
 
 XLA = "XLA_FLAGS"
@@ -61,11 +60,11 @@ class FloatTwin(NestedModel):
     """The network as it was trained, in floating point; only its outputs are rounded."""
 
     def reference(self, units, step):
-        bands = self._bands[step]
-        parameters = jax.device_put(self.parameters)
-        classes = jnp.asarray(phase_classes(*units.shape[1:3]))
-        location, log2_scale = _outputs(self.network, parameters, jnp.asarray(units), classes, jnp.int32(step))
-        first, last = channel_range(bands)
+        stored = self.network_of(step)
+        config, own = stored.config, step - stored.section.range.start
+        inputs, classes = jnp.asarray(units[..., : config.channels]), jnp.asarray(block_classes(*units.shape[1:3]))
+        location, log2_scale = _outputs(config, jax.device_put(stored.parameters), inputs, classes, jnp.int32(own))
+        first, last = config.channel_range(stored.bands[own])
         return np.asarray(location)[..., first:last], np.asarray(log2_scale)[..., first:last], first
 
 

@@ -48,7 +48,7 @@ def nested(batch: int, updates: int) -> tuple[float, float]:
     recipe = nested_train.Recipe(crops=((64, batch),), prior_crops=100)
     pictures = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
     schedule = recipe.schedule(nested_train.measure_prior(list(pictures), recipe))
-    trainer = nested_train.Trainer(recipe=recipe, schedule=schedule)
+    trainer = nested_train.Trainer(recipe=recipe, section=schedule.sections[0])
     return measure(partial(trainer.step, quantized=True), trainer.init(), (jax.device_put(pictures),), updates)
 
 

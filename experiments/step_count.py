@@ -27,7 +27,7 @@ import optax
 from uqdm.nested import network as networks
 from uqdm.nested.loss import NestedLoss, StepTerms, known_state, location_and_log2_scale
 from uqdm.nested.network_config import NetworkConfig
-from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.nested.schedule import Schedule, block_classes
 from uqdm.nested.train import Recipe, measure_prior
 from uqdm.training.batches import Crops
 from uqdm.training.dataset import load_pictures
@@ -123,7 +123,7 @@ class GaussianNoise:
         z = jnp.where(seen, coefficients + noise * jax.random.normal(now, coefficients.shape), 0.0)
         total = self._variance + jnp.square(noise)
         std = jnp.where(seen, noise * jnp.sqrt(self._variance / total), np.sqrt(self._variance))
-        classes = jnp.asarray(phase_classes(*coefficients.shape[1:3]))
+        classes = jnp.asarray(block_classes(*coefficients.shape[1:3]))
         outputs = network(known_state(z, jnp.where(seen, 1 / jnp.sqrt(total), 0.0), classes, step))
         guess = z * self._variance / total + outputs.estimate * std
         error = jnp.square(guess - coefficients)

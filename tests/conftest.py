@@ -43,6 +43,14 @@ def tiny_model():
     return model_cases.tiny_model()
 
 
+@pytest.fixture(scope="session")
+def opened_model():
+    """The same with an opening."""
+    import model_cases
+
+    return model_cases.opened_model()
+
+
 @pytest.fixture(scope="module")
 def compiled_quickly():
     """Programmes are compiled with little optimisation: right for those that are large and run a few times."""

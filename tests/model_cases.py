@@ -139,6 +139,16 @@ def tiny_model():
     return NestedModel.from_training(schedule=schedule, network=network, parameters=parameters, name="tiny")
 
 
+@functools.cache
+def opened_model():
+    """The tiny model with an opening, untrained as well, of the first two of its levels."""
+    from uqdm.nested.network import init
+    from uqdm.nested.opening import RECIPE, trainer_of, with_opening
+
+    network = trainer_of(replace(RECIPE, width=16, blocks=1, local_width=8), tiny_model(), 2).network
+    return with_opening(tiny_model(), 2, network, init(network, jax.random.key(1)))
+
+
 def postfilter_parameters(config, seed: int = 0):
     """Of a filter, as after a training: no table is what it was at first, corrections are some pixel values."""
     from uqdm.postfilter import network
@@ -477,7 +487,7 @@ _DIFFC = Case(
 )
 CASES = {
     "nested": _NESTED,
-    "nested, lossless": replace(_NESTED, lossless=True),
+    "nested with an opening, lossless": replace(_NESTED, make=opened_model, other=tiny_model, lossless=True),
     "nested, shipped": replace(_NESTED, make=lambda: uqdm.load_model("small"), other=tiny_model, fall_db=0.2),
     "nested, latents": replace(
         _NESTED,

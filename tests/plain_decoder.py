@@ -11,6 +11,8 @@ import numpy as np
 Model = dict[str, np.ndarray]
 
 ALL_CLASSES = frozenset(range(4))
+PYRAMID = [frozenset({0}), frozenset({1}), frozenset({2, 3})]
+REST = [frozenset({4, 5, 6, 7}), frozenset(range(8, 16))]
 PHASES = {
     0: [],
     1: [ALL_CLASSES],
@@ -96,28 +98,35 @@ def model_id(model: Model) -> bytes:
 
 
 class Channels(NamedTuple):
-    """Section 3: for every channel its band's side, its row and column within the block, its kind; how many colours."""
+    """Section 3: of every channel its side, its row and column in the block, kind and colour; how many colours."""
 
     side: np.ndarray
     row: np.ndarray
     column: np.ndarray
     kind: np.ndarray
+    colour: np.ndarray
     colours: int
 
 
 def list_channels(block: int, colours: int) -> Channels:
     """Section 3: the channels of a block of block x block positions, in order."""
-    channels = [(1, 0, 0, colour) for colour in range(colours)]
+    channels = [(1, 0, 0, colour, colour) for colour in range(colours)]
     for octave in range(block.bit_length() - 1):
         side = 1 << octave
         for position in range(side * side):
-            channels += [(side, position // side, position % side, 3 + 9 * octave + kind) for kind in range(9)]
+            channels += [(side, position // side, position % side, 3 + 9 * octave + k, k % 3) for k in range(9)]
     return Channels(*np.array(channels).T, colours)
 
 
 def parity_class(row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Section 3: the class of a position."""
     return np.array([[0, 2], [3, 1]])[row % 2, column % 2]
+
+
+def places(shape: tuple[int, ...]) -> np.ndarray:
+    """Section 3: the places of all blocks of a grid."""
+    row, column = np.indices(shape[:2])
+    return 4 * parity_class(row, column) + parity_class(row // 2, column // 2)
 
 
 def band_pictures(coefficients: np.ndarray, colours: int = 3) -> list[np.ndarray]:
@@ -146,26 +155,39 @@ def gather_bands(pictures: list[np.ndarray]) -> np.ndarray:
 
 
 class Step(NamedTuple):
-    """Section 4: a step; its members are the coefficients of its channels (a mask) in positions of its classes."""
+    """Section 4: a step; its members are the coefficients of its channels (a mask) in positions of its classes.
+
+    The low-pass band of an opening has places of blocks in place of classes of positions.
+    """
 
     level: int
     channels: np.ndarray
     classes: frozenset[int]
     splitting: bool
+    by_place: bool = False
 
 
-def list_steps(config: dict, prior_std: np.ndarray, side: np.ndarray) -> list[Step]:
+def list_steps(config: dict, prior_std: np.ndarray, channels: Channels) -> list[Step]:
     """Section 4: all steps of a model."""
-    steps = []
+    steps, side = [], channels.side
     fine = side >= config["block"] // 4 if config["block"] > 1 else np.arange(len(side)) >= len(side) // 4
+    every, luma = np.ones_like(fine), channels.colour == 0
+    low = np.arange(len(side)) < channels.colours
     seen = np.zeros_like(fine)
-    levels = len(config["phases"])
+    levels, of_opening = len(config["phases"]), config.get("opening", {"levels": 0})["levels"]
     for level, (coarse_phases, fine_phases) in zip(reversed(range(levels)), config["phases"], strict=True):
+        opening = level >= levels - of_opening
         taking_part = (prior_std > config["threshold"] * config["finest_width"] * 2**level) | (level == 0)
-        groups = [(~fine, coarse_phases), (fine, fine_phases)] if fine_phases else [(np.ones_like(fine), coarse_phases)]
+        groups = [(~fine, coarse_phases), (fine, fine_phases)] if fine_phases else [(every, coarse_phases)]
+        if opening and not seen.any():
+            steps += [Step(level, taking_part & low, places, True, True) for places in PYRAMID]
+            for colours in (luma, ~luma):
+                steps += [Step(level, taking_part & low & colours, places, True, True) for places in REST]
+            groups = [(group & ~low, number) for group, number in groups]
         for group, number in groups:
-            if (taking_part & group).any():
-                steps += [Step(level, taking_part & group, classes, True) for classes in PHASES[number]]
+            for colours in (luma, ~luma) if opening else (every,):
+                if (members := taking_part & group & colours).any():
+                    steps += [Step(level, members, classes, True) for classes in PHASES[number]]
         if coarse_phases:
             if seen.any():
                 steps.append(Step(level, seen, ALL_CLASSES, False))
@@ -229,10 +251,37 @@ def convolve(model: Model, name: str, values: np.ndarray) -> np.ndarray:
     return sums.astype(np.int64)
 
 
+class Network(NamedTuple):
+    """Section 6: what is asked about a step."""
+
+    model: Model
+    """Arrays, named as those of models without an opening."""
+    row: int
+    """Of the step in its tables."""
+    blocks: int
+    channels: Channels
+    """That it sees."""
+
+
+def network_of(model: Model, config: dict, steps: list[Step], channels: Channels, step: int) -> Network:
+    """Section 6: the network of a step."""
+    if "opening" not in config:
+        return Network(model, step, config["network"]["blocks"], channels)
+    least = len(config["phases"]) - config["opening"]["levels"]
+    of_opening = [one for one in steps if one.level >= least]
+    if step >= len(of_opening):
+        return Network(model, step - len(of_opening), config["network"]["blocks"], channels)
+    block = 2 * max(channels.side[one.channels].max() for one in of_opening)
+    arrays = {name.removeprefix("opening/"): array for name, array in model.items() if name.startswith("opening/")}
+    return Network(arrays, step, config["opening"]["network"]["blocks"], list_channels(int(block), 3))
+
+
 def trunk(model: Model, step: int, blocks: int, inputs: np.ndarray) -> np.ndarray:
     """Section 6: the last A of all blocks."""
     features = np.concatenate([inputs, np.minimum(abs(inputs), 48)], axis=2)
-    classes = parity_class(*np.indices(inputs.shape[:2]))
+    classes = places(inputs.shape)
+    if model["integer/entry/offset"].shape[1] == 4:
+        classes = classes // 4
     residual = limit(rescale(model, "entry", convolve(model, "entry", features), (), (step, classes)), 32767)
     for i in range(blocks):
         active = activate(model, f"activation_{i}", residual, (step,))
@@ -415,27 +464,30 @@ class Cells(NamedTuple):
 
 
 def refine(
-    model: Model, decoder: RangeDecoder, cells: Cells, unit: int, locations: np.ndarray, scales: np.ndarray
+    model: Model, decoder: RangeDecoder, cells: Cells, unit: int, locations: np.ndarray, scales: np.ndarray, f: int = 0
 ) -> Cells:
-    """Section 8: the cells after the symbols of a step."""
+    """Section 8: the cells after the symbols of a step; f is here what is added to n."""
     sign, low, width = (array.copy() for array in cells)
 
     def decode(name: str, chosen: np.ndarray, location: np.ndarray, units: np.ndarray) -> np.ndarray:
         rows = model[f"table/{name}"][table_rows(location, scales[chosen], units)]
         return np.array([decoder.symbol(row) for row in rows.tolist()], dtype=np.int64)
 
-    while (chosen := np.flatnonzero((sign == 0) & (width > unit))).size:
-        half = width[chosen] // 2
-        symbols = decode("zero", chosen, locations[chosen], half)
-        sign[chosen] = symbols - 1
-        low[chosen] = half * (symbols != 1)
-        width[chosen] = half
+    def refine_zero_cells() -> None:
+        while (chosen := np.flatnonzero((sign == 0) & (width > unit))).size:
+            half = width[chosen] // 2
+            symbols = decode("zero", chosen, locations[chosen], half)
+            sign[chosen] = symbols - 1
+            low[chosen] = half * (symbols != 1)
+            width[chosen] = half
 
-    chosen = np.flatnonzero((sign == 0) & (width == 0))
-    symbols = decode("first", chosen, locations[chosen], np.full_like(chosen, unit))
+    refine_zero_cells()
+    chosen, first = np.flatnonzero((sign == 0) & (width == 0)), unit << f
+    symbols = decode("first", chosen, locations[chosen], np.full_like(chosen, first))
     sign[chosen] = symbols - 1
-    low[chosen] = unit * (symbols != 1)
-    width[chosen] = unit * (symbols == 1)
+    low[chosen] = first * (symbols != 1)
+    width[chosen] = first * (symbols == 1)
+    refine_zero_cells()
 
     while (chosen := np.flatnonzero(width == 0)).size:
         symbols = decode("outer", chosen, sign[chosen] * locations[chosen], low[chosen])
@@ -462,7 +514,7 @@ class Decoder:
         self.prior_std = model["prior_std"].astype(np.float64)
         block, side = self.config["block"], self.config["block"] * self.config.get("factor", 1)
         self.channels = list_channels(block, self.config["network"].get("colours", 3))
-        self.steps = list_steps(self.config, self.prior_std, self.channels.side)
+        self.steps = list_steps(self.config, self.prior_std, self.channels)
         self.shape = (-(-header.height // side), -(-header.width // side), len(self.channels.kind))
         self.unseen = len(self.config["phases"])
         count = int(np.prod(self.shape))
@@ -482,6 +534,8 @@ class Decoder:
         classes = np.where(
             self.channels.side == 1, block_classes, parity_class(self.channels.row, self.channels.column)
         )
+        if step.by_place:
+            classes = places(self.shape)[:, :, np.newaxis]
         member = (step.channels & np.isin(classes, list(step.classes))).ravel()
         by_channel = np.arange(member.size).reshape(-1, self.shape[2]).T
         ordered = by_channel[np.argsort(-self.prior_std, kind="stable")].ravel()
@@ -489,8 +543,11 @@ class Decoder:
 
     def make_references(self, number: int, members: np.ndarray) -> None:
         """Section 7: the references of the members of a splitting step."""
-        blocks, inputs = self.config["network"]["blocks"], self.inputs.reshape(self.shape)
-        a, b = (array.ravel()[members] for array in network(self.model, number, blocks, self.channels, inputs))
+        model, row, blocks, channels = network_of(self.model, self.config, self.steps, self.channels, number)
+        seen = len(channels.side)
+        inputs = self.inputs.reshape(self.shape)[:, :, :seen]
+        outputs = network(model, row, blocks, channels, inputs)
+        a, b = (array.reshape(-1, seen)[members // self.shape[2], members % self.shape[2]] for array in outputs)
         rows = self.zero_levels[members], self.channel[members]
         midpoints = self.midpoints[members]
         centres = np.where(midpoints != 0, midpoints >> 1, -self.shifts[members])
@@ -515,7 +572,7 @@ class Decoder:
             chosen = members[self.left()[members]]
         cells = self.cells(chosen)
         unit = cell_width(step.level)
-        cells = refine(self.model, decoder, cells, unit, self.locations[chosen], self.scales[chosen])
+        cells = refine(self.model, decoder, cells, unit, self.locations[chosen], self.scales[chosen], 3 * step.by_place)
 
         midpoints = cells.sign * (2 * cells.low + cells.width)
         gains = self.model["level/input_gain"][step.level, self.channel[chosen]]

@@ -14,6 +14,7 @@ from plain_decoder import (
     gather_bands,
     limit,
     local_network,
+    network_of,
     read_header,
     take_check,
     trunk,
@@ -39,25 +40,29 @@ def head(model: Model, step: int, kinds: np.ndarray, active: np.ndarray) -> np.n
 
 def estimate(state: Decoder, step: int) -> np.ndarray:
     """Section 9.1: E of all coefficients, in ticks, after so many steps."""
-    model, inputs, kinds = state.model, state.inputs.reshape(state.shape), state.channels.kind
+    number = min(step, len(state.steps) - 1)
+    model, row, blocks, channels = network_of(state.model, state.config, state.steps, state.channels, number)
+    row, kinds, seen = row + step - number, channels.kind, len(channels.kind)
+    inputs = state.inputs.reshape(state.shape)[:, :, :seen]
     magnitudes, values = band_pictures(np.minimum(abs(inputs), 64)), band_pictures(limit(inputs, 96))
-    d = head(model, step, kinds, trunk(model, step, state.config["network"]["blocks"], inputs))
-    near = [context(model, step, band, magnitudes, values) for band in range(len(values))]
-    local = [local_network(model, step, band, magnitudes, values)[0] for band in range(len(values))]
+    d = head(model, row, kinds, trunk(model, row, blocks, inputs))
+    near = [context(model, row, band, magnitudes, values) for band in range(len(values))]
+    local = [local_network(model, row, band, magnitudes, values)[0] for band in range(len(values))]
     d, logarithm = (
         d + gather_bands([a for a, _, _ in near]) + gather_bands(local),
         gather_bands([c for _, _, c in near]),
     )
-    sign = model["weight/sign_weights"].astype(np.float64)[step]
+    sign = model["weight/sign_weights"].astype(np.float64)[row]
     by_sign, by_logarithm = np.rint(sign[1] * 64), np.rint(0.1 * sign[2] * 4096)
     by_sign, by_logarithm = (limit(table, 32767).astype(np.int64)[kinds] for table in (by_sign, by_logarithm))
-    d = limit(d + np.sign(inputs) * (by_sign + ((logarithm * by_logarithm + (1 << 15)) >> 16)), 2048).reshape(-1)
+    d = limit(d + np.sign(inputs) * (by_sign + ((logarithm * by_logarithm + (1 << 15)) >> 16)), 2048)
+    d = np.pad(d, ((0, 0), (0, 0), (0, state.shape[2] - seen))).reshape(-1)
     left = state.left()
     levels = np.where(left, state.other_levels, state.zero_levels)
     width = np.where(levels < state.unseen, cell_width(levels), 1 << 30)
     zero = state.midpoints == 0
     middle = (state.midpoints >> 1) + state.shifts
-    guess = np.where(zero, 0, middle) + ((d * model["level/std"][levels, state.channel] + (1 << 15)) >> 16)
+    guess = np.where(zero, 0, middle) + ((d * state.model["level/std"][levels, state.channel] + (1 << 15)) >> 16)
     reach = np.where(zero, width, width // 2)
     return np.clip(guess, middle - reach, middle + reach)
 

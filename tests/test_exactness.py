@@ -12,7 +12,7 @@ from uqdm.nested import network as networks
 from uqdm.nested.evaluation import Evaluation
 from uqdm.nested.model import NestedModel
 from uqdm.nested.process import LevelTables
-from uqdm.nested.schedule import phase_classes
+from uqdm.nested.schedule import block_classes
 
 STRUCTURE = {
     "broadcast_in_dim", "concatenate", "dynamic_slice", "dynamic_update_slice", "gather", "iota", "jit", "pad", "pjit",
@@ -54,7 +54,7 @@ def inexact(jaxpr) -> set[str]:
 
 def programme(model, kind, band, convolution, after=lambda outputs: outputs):
     """What a model asks its network, and something that is done with the answer."""
-    evaluation = Evaluation(model.network, model.integers | model.estimate_integers, convolution)
+    evaluation = Evaluation(model.network, model.integers | model.networks[-1].estimate_integers, convolution)
     program = evaluation.program(kind, band, CAPACITIES[0])
 
     def run(*arguments):
@@ -93,7 +93,7 @@ def test_a_float_operation_put_back_is_found(tiny_model, operation, name):
 
 
 def test_the_float_twin_is_found(tiny_model):
-    units, classes = jnp.zeros((2, 3, 4, tiny_model.network.channels)), jnp.asarray(phase_classes(3, 4))
+    units, classes = jnp.zeros((2, 3, 4, tiny_model.network.channels)), jnp.asarray(block_classes(3, 4))
 
     def run(parameters, units):
         state = networks.Inputs(units, classes, jnp.zeros((2,), jnp.int32))
@@ -157,7 +157,7 @@ def test_sizes_share_programmes(tiny_model, states, monkeypatch):
 def test_the_integer_network_is_near_the_one_that_was_trained(tiny_model, states):
     """Within the rounding of outputs and multipliers: a 64th, and a percent of large ones."""
     state = networks.Inputs(
-        jnp.asarray(states, jnp.float32), jnp.asarray(phase_classes(5, 4)), jnp.full((len(states),), 5)
+        jnp.asarray(states, jnp.float32), jnp.asarray(block_classes(5, 4)), jnp.full((len(states),), 5)
     )
     trained = networks.apply(tiny_model.network, jax.device_put(tiny_model.parameters), state, quantized=True)
     a, b, first = tiny_model.reference(states, 5)

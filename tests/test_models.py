@@ -423,7 +423,7 @@ def test_mutated_and_cut_streams_end_in_a_picture_or_in_one_line(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["nested", "nested, lossless", "uniform", "DiffC", "on one page"])
+@pytest.mark.parametrize("name", ["nested", "nested with an opening, lossless", "uniform", "DiffC", "on one page"])
 def test_ten_thousand_mutated_streams(name):
     outcomes = survive(CASES[name], 10_000, 2, kinds=4)
     assert sum(outcomes.values()) == 10_000

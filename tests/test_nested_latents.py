@@ -20,7 +20,7 @@ from uqdm.nested import network as networks
 from uqdm.nested.latent_model import coder_for, joined
 from uqdm.nested.latent_training import LatentCrops, coordinates_of, fit_latents, metric_of
 from uqdm.nested.model import NestedModel
-from uqdm.nested.schedule import phase_classes
+from uqdm.nested.schedule import block_classes
 from uqdm.nested.train import Recipe
 from uqdm.pictures import read_picture
 from uqdm.pictures.writing import write_picture
@@ -152,7 +152,7 @@ def test_latents_are_coded_by_exact_primitives(kind):
 def test_the_integer_network_of_latents_is_near_the_one_that_was_trained():
     model, rng = latent_nested_model(), np.random.default_rng(0)
     units = (rng.integers(-127, 128, (1, 5, 4, 12)) * (rng.random((1, 5, 4, 12)) < 0.4)).astype(np.int8)
-    state = networks.Inputs(jnp.asarray(units, jnp.float32), jnp.asarray(phase_classes(5, 4)), jnp.full((1,), 5))
+    state = networks.Inputs(jnp.asarray(units, jnp.float32), jnp.asarray(block_classes(5, 4)), jnp.full((1,), 5))
     trained = networks.apply(model.network, jax.device_put(model.parameters), state, quantized=True)
     a, b, _ = model.reference(units, 5)
     np.testing.assert_allclose(a, np.asarray(trained.location) * 64, rtol=0.03, atol=4)

@@ -66,7 +66,7 @@ def test_training_lowers_the_loss_and_can_go_on_from_a_model(tmp_path):
     model = fit(recipe, [PICTURES], {}, tmp_path / "a")
     with (tmp_path / "a" / "train.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
-    trainer = Trainer(recipe=recipe, schedule=model.schedule)
+    trainer = Trainer(recipe=recipe, section=model.schedule.sections[0])
     crops = tuple(map(jnp.asarray, Crops([*PICTURES], [(side, 16) for side, _ in recipe.crops], seed=9)(0)))
     loss = jax.jit(partial(trainer.loss, quantized=True))
     before = loss(trainer.init().parameters, crops, jax.random.key(0))

@@ -9,7 +9,6 @@ states never ask the model back.
 (`Model.picture`); a `Reconstruction` (uqdm.reconstruction) may fill in what is missing otherwise.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -25,7 +24,9 @@ __all__ = [
     "Reconstruction",
     "Residual",
     "State",
+    "TimedModel",
     "steps_until",
+    "times_of",
 ]
 
 
@@ -198,8 +199,25 @@ class Residual(Protocol[M_contra, S_contra]):
         ...
 
 
-def steps_until(tau: float, steps: int) -> int:
-    """How many of all steps Algorithm 1 sends when transmission ends at time `tau` in [0, 1]."""
+@runtime_checkable
+class TimedModel(Protocol):
+    """A model whose steps do not share the time evenly."""
+
+    @property
+    def times(self) -> Sequence[float]:
+        """t before the first step and after each, falling from 1 to 0: steps + 1 numbers."""
+        ...
+
+
+def times_of(model: Model) -> Sequence[float]:
+    """t of Algorithm 1 before the first step of a model and after each."""
+    if isinstance(model, TimedModel):
+        return model.times
+    return [1 - step / model.steps for step in range(model.steps + 1)]
+
+
+def steps_until(tau: float, times: Sequence[float]) -> int:
+    """How many steps Algorithm 1 sends when transmission ends at time `tau` in [0, 1]; `times` as of `times_of`."""
     if not 0 <= tau <= 1:
         raise ValueError(f"tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {tau}")
-    return math.floor((1 - tau) * steps + 1e-9)
+    return sum(time >= tau - 1e-9 for time in times[1:])

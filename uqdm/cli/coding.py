@@ -131,7 +131,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _end_by_quality(options: argparse.Namespace) -> None:
-    """Turns --quality, given or by default, into the time at which transmission ends: so many percent of all steps."""
+    """Turns --quality, given or by default, into the time at which transmission ends, in percent of all time."""
     others = (options.tau, options.bpp, options.bytes, options.psnr)
     if not options.lossless and all(limit is None for limit in others):
         prompted = isinstance(options.model, PerCoFolder | TextSketchFolder)  # whose steps are one picture together
@@ -218,11 +218,11 @@ def _prompted(model: Any, options: argparse.Namespace) -> Any:
 
 def _steps(options: argparse.Namespace, model) -> int:
     """How many steps there are to send, at most."""
-    from uqdm.contract import steps_until
+    from uqdm.contract import steps_until, times_of
     from uqdm.library import residual_of
 
     if not options.lossless:
-        return steps_until(options.tau or 0.0, model.steps)
+        return steps_until(options.tau or 0.0, times_of(model))
     try:
         return residual_of(model).steps_before(model) + container.RESIDUAL_STEPS
     except ValueError as error:

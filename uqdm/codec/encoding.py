@@ -12,7 +12,7 @@ from uqdm.codec.arguments import as_model, check_number
 from uqdm.codec.container import Header
 from uqdm.codec.loop import Sender
 from uqdm.codec.rate_control import OutOfReachError, Target, pictures_at, unfiltered
-from uqdm.contract import HoldingState, Model, OptimizingState, State, steps_until
+from uqdm.contract import HoldingState, Model, OptimizingState, State, steps_until, times_of
 from uqdm.drawn.fewer_colours import best_within, nearest_to
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.library import default_model, residual_of
@@ -82,7 +82,7 @@ def encode_together(
     tau, target, rdoq, lossless, model, seed, with_index, _, filtered, changed, longest = request
     height, width = pictures[0].shape[:2]
     model = model or default_model(height, width, lossless=lossless)
-    steps, residual_id = steps_until(tau or 0.0, model.steps), b""
+    steps, residual_id = steps_until(tau or 0.0, times_of(model)), b""
     chunks = (extras.CHANGED,) if changed else ()
     header = Header(model.id[: container.MODEL_ID_BYTES], width, height, seed, steps, 0, chunks=chunks)
     sending: Model = model

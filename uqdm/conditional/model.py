@@ -12,14 +12,14 @@ seed on one machine, and nearly the same on others.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from uqdm import archive
 from uqdm.conditional import network as networks
@@ -66,6 +66,18 @@ class ConditionalModel(archive.Contents):
             name = "/".join(str(part.key) for part in path)
             arrays[f"weight/{name}"] = np.asarray(leaf, np.float16)
         return cls(arrays=arrays)
+
+    def of_states(self, states: Int[np.ndarray, " t"], model: NestedModel, errors: Errors) -> "ConditionalModel":
+        """The flow for another model, whose states are like these states of its own: (steps + 1,).
+
+        Args:
+          states: of the model that it was trained for.
+          model: the other one.
+          errors: of its previews.
+        """
+        network = replace(self.network, steps=model.steps)
+        parameters = {**self.parameters, "steps": self.parameters["steps"][states]}
+        return self.from_training(model=model, network=network, errors=errors, parameters=parameters)
 
     @cached_property
     def network(self) -> ConditionalConfig:

@@ -24,6 +24,8 @@ from uqdm.conditional.network import Condition, ConditionalConfig
 from uqdm.nested import network as nested_networks
 from uqdm.nested.loss import NestedLoss
 from uqdm.nested.model import NestedModel
+from uqdm.nested.network import Inputs, Outputs
+from uqdm.nested.stored_network import StoredNetwork
 from uqdm.training.batches import Crops, random_crops
 from uqdm.training.dataset import PictureSet, load_pictures
 from uqdm.training.loop import Run, train
@@ -223,9 +225,22 @@ class Trainer:
 def prefixes_of(model: NestedModel) -> Prefixes:
     """States as prefixes of a model's streams leave them."""
 
-    def network(inputs):
-        parameters = jax.tree.map(jnp.asarray, model.parameters)
-        return nested_networks.apply(model.network, parameters, inputs, quantized=True)
+    def ask(stored: StoredNetwork, inputs: Inputs) -> Outputs:
+        """One network, about pictures of which some may be in other sections; 0 for what it does not have."""
+        last, config = len(stored.section.steps), stored.config
+        step = jnp.clip(inputs.step - stored.section.range.start, 0, last)
+        own = inputs._replace(units=inputs.units[..., : config.channels], step=step)
+        parameters = jax.tree.map(jnp.asarray, stored.parameters)
+        outputs = nested_networks.apply(config, parameters, own, quantized=True)
+        left_out = ((0, 0), (0, 0), (0, 0), (0, inputs.units.shape[-1] - config.channels))
+        return Outputs(*(jnp.pad(output, left_out) for output in outputs))
+
+    def network(inputs: Inputs) -> Outputs:
+        outputs = ask(model.networks[-1], inputs)
+        for stored in model.networks[:-1]:
+            here = (inputs.step < stored.section.range.stop)[:, None, None, None]
+            outputs = Outputs(*(jnp.where(here, a, b) for a, b in zip(ask(stored, inputs), outputs, strict=True)))
+        return outputs
 
     return Prefixes(NestedLoss(model.schedule), network)
 

@@ -20,7 +20,7 @@ from uqdm.exact.programs import Program, prepare, ready
 from uqdm.nested import integer_network as integer
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.network_integers import IntegerArrays
-from uqdm.nested.schedule import phase_classes
+from uqdm.nested.schedule import block_classes
 
 __all__ = ["Evaluation"]
 
@@ -164,7 +164,8 @@ class Evaluation:
         if key not in self._placed:
             if len(self._placed) == _SIZES:
                 self._placed.pop(next(iter(self._placed)))
-            self._placed[key] = placed(grids, phase_classes(height, width), self._halo)
+            classes = block_classes(height, width, self._config.classes)
+            self._placed[key] = placed(grids, classes, self._halo)
         return self._placed[key]
 
     def _call(self, kind: str, band: int, capacity: Capacity) -> Callable[..., tuple]:

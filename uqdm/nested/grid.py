@@ -11,7 +11,7 @@ import numpy as np
 
 from channel_sim.randomness import SharedRandomness
 from uqdm.nested.process import TICKS
-from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.nested.schedule import Schedule, block_classes
 
 __all__ = ["Grid", "Members", "grid_of"]
 
@@ -39,7 +39,7 @@ class Grid:
     def __init__(self, schedule: Schedule, rows: int, columns: int):
         self.schedule = schedule
         self.shape = (rows, columns, schedule.channels)
-        self._classes = phase_classes(*self.shape[:2]).reshape(-1)
+        self._classes = block_classes(*self.shape[:2]).reshape(-1)
         self._every = np.arange(len(self._classes), dtype=np.int32)
         self._order = np.argsort(-np.asarray(schedule.prior_std), kind="stable").astype(np.int32)
         # Small pictures are many: remember what their steps are about.
@@ -53,7 +53,7 @@ class Grid:
 
     def members(self, step: int) -> "Members":
         """Members of a step in the order of transmission."""
-        _, members, halving = self.schedule.steps[step]
+        _, members, halving, _ = self.schedule.steps[step]
         levels = (self.schedule.levels.other if halving else self.schedule.levels.zero)[step]
         blocks, channels, level = [], [], []
         order = self._order[members[:, self._order].any(0)]

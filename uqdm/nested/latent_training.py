@@ -146,7 +146,7 @@ def fit_latents(
     total = sum(np.square(y, dtype=np.float64).sum((0, 1)) for y in coefficients)
     std = np.sqrt(total / sum(y.shape[0] * y.shape[1] for y in coefficients))
     schedule = recipe.schedule(tuple(float(f"{value:.6g}") for value in std))
-    trainer = Trainer(recipe=recipe, schedule=schedule)
+    trainer = Trainer(recipe=recipe, section=schedule.sections[0])
     crops = LatentCrops(coefficients, recipe.crops, seed=recipe.seed)
     state = train(trainer, crops, validation, folder, steps=recipe.steps, run=run)
     return NestedModel.from_training(schedule=schedule, network=trainer.network, parameters=state.average, name=name)

@@ -15,14 +15,15 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from uqdm.nested.network import Inputs, Outputs
 from uqdm.nested.network_config import INPUT_LIMIT, INPUT_UNITS
 from uqdm.nested.process import LOGISTIC_SCALE, Prior, prior_of_levels
-from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.nested.schedule import Schedule, Section, block_classes
 from uqdm.training.densities import logistic_log_mass
 
 __all__ = ["Known", "NestedLoss", "StepTerms", "View", "known_state", "location_and_log2_scale"]
 
 LOCATION_LIMIT = 4.0
 SCALE_LIMIT = 16.0
-"""References are resolved within +-4 child widths and for scales from 1/16 to 16 (channel_sim.split_tables)."""
+"""References are resolved within +-4 child widths (or widths of what is told first) and for scales from 1/16 to 16
+(channel_sim.split_tables)."""
 
 
 def known_state(z: Float[Array, "n h w C"], input_gain: Array | np.ndarray, classes: Array, step: Array) -> Inputs:
@@ -80,6 +81,8 @@ class Known(NamedTuple):
     """Whether the next step asks the network about it."""
     unit: Array
     """Width after the next step, (n, 1, 1, 1)."""
+    told_first: Array
+    """Width of the cell that the next step tells first where nothing is known, (n, 1, 1, 1)."""
     inputs: Inputs
     """Of the network."""
 
@@ -116,9 +119,9 @@ class View(NamedTuple):
 
 
 class NestedLoss:
-    """Terms of Eq. 1 of `uqdm.nested.train`, for random steps."""
+    """Terms of Eq. 1 of `uqdm.nested.train`, for random steps of a schedule or of a section of one."""
 
-    def __init__(self, schedule: Schedule):
+    def __init__(self, schedule: Schedule | Section):
         self.schedule = schedule
         self.steps = len(schedule.steps)
 
@@ -131,7 +134,7 @@ class NestedLoss:
 
     @cached_property
     def _sent(self) -> np.ndarray:
-        """Whether a step asks the network about a channel, (steps + 1, 4, C)."""
+        """Whether a step asks the network about a channel, (steps + 1, classes, C)."""
         steps = self.schedule.steps
         sent = [step.members & (not step.halving) for step in steps]
         return np.stack([*sent, np.zeros_like(sent[0])])
@@ -141,11 +144,16 @@ class NestedLoss:
         """Width after every step."""
         return np.array([self.schedule.width(step.level) for step in self.schedule.steps] + [1.0], np.float32)
 
+    @cached_property
+    def _told_first(self) -> np.ndarray:
+        """Width of the cell that a step tells first where nothing is known."""
+        return self._unit * np.array([2.0**step.doublings for step in self.schedule.steps] + [1.0], np.float32)
+
     def tables(
         self, step: Int[Array, " n"], coefficients: Float[Array, "n h w C"], y: Array
     ) -> tuple[Prior, Bool[Array, "n h w C"], Array, Array]:
         """The prior before a step, what takes part in it, its width afterwards (n, 1, 1, 1), and blocks' classes."""
-        classes = jnp.asarray(phase_classes(*coefficients.shape[1:3]))
+        classes = jnp.asarray(block_classes(*coefficients.shape[1:3]))
 
         def at(table):
             return jnp.asarray(table)[step][:, classes]
@@ -166,7 +174,8 @@ class NestedLoss:
         middle = jnp.where(seen, (low + high) / 2, 0.0)
         z = jnp.where(seen & (jnp.abs(y) >= width), middle + shift, 0.0)
         inputs = known_state(z, prior.input_gain, classes, step)
-        return Known(y, shift, prior, seen, width, low, high, middle, z, sent, unit, inputs)
+        told_first = jnp.asarray(self._told_first)[step][:, None, None, None]
+        return Known(y, shift, prior, seen, width, low, high, middle, z, sent, unit, told_first, inputs)
 
     def __call__(
         self, network, coefficients: Float[Array, "n h w C"], step: Int[Array, " n"], key: PRNGKeyArray
@@ -191,7 +200,8 @@ class NestedLoss:
         child = jnp.where(sent, known.unit, known.width)
         child_low, child_high = cell_of(known.y, child)
         location, log2_scale = location_and_log2_scale(known.z, outputs.location, outputs.log2_scale, known.prior.std)
-        offset = jnp.clip(location - known.shift - known.middle, -LOCATION_LIMIT * child, LOCATION_LIMIT * child)
+        reach = LOCATION_LIMIT * jnp.where(sent & ~seen, known.told_first, child)
+        offset = jnp.clip(location - known.shift - known.middle, -reach, reach)
         scale = jnp.clip(2.0**log2_scale, child / SCALE_LIMIT, child * SCALE_LIMIT)
         view = View(known.y, known.shift, known.width, low, high, known.middle + offset, scale)
 

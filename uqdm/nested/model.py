@@ -6,10 +6,10 @@ The file (uqdm.archive) has
     prior_std      float32 (C,)
     table/...      uint16: the split tables (channel_sim.split_tables)
     level/...      int64: the integers of every level (uqdm.nested.process)
-    integer/...    the network in integers (uqdm.nested.network_integers)
-    scale/...      float32: step sizes of the kernels, per output channel
-    weight/...     the parameters of the network (uqdm.nested.network), for estimates and for further training:
-                   float32, but kernels as int8; those that integer/... holds already are not repeated
+    integer/..., scale/..., weight/...
+                   the network (uqdm.nested.stored_network)
+    opening/...    the network of the opening likewise, if there is one (uqdm.nested.schedule); config then has
+                   opening = {levels, network}
     preview/trust  float32 (steps + 1,), not in all files: weights of fresh estimates (uqdm.nested.preview_weights)
     preview/postfilter/...   not in all files: the filter of previews (uqdm.postfilter.postfilter)
 
@@ -19,38 +19,37 @@ and of latents (uqdm.nested.source), whose config has process = "nested latents"
     autoencoder/...                 the autoencoder (uqdm.transforms.autoencoder); without it, it is a *coder*
 
 and the model id is the identity of them all but the last. What a stream means is decided by config, prior_std, table/,
-level/ and integer/ alone; the rest shapes previews.
+level/, integer/ and opening/integer/ alone; the rest shapes previews.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int8, Int16, Int32, UInt8
 
 from channel_sim.split_tables import SplitTables
 from uqdm import archive
-from uqdm.exact.fixed_point import Parameters, kernel_scales, kernel_steps
+from uqdm.exact.fixed_point import Parameters
 from uqdm.exact.programs import Program
 from uqdm.nested import network_config as networks
-from uqdm.nested import network_integers as integer
-from uqdm.nested.evaluation import Evaluation
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.preview import mean_estimate, shown_state
 from uqdm.nested.process import TICKS, LevelTables
-from uqdm.nested.schedule import Schedule, phase_classes
+from uqdm.nested.schedule import Schedule, block_classes
 from uqdm.nested.source import Coordinates, Latent, Source, Wavelet
 from uqdm.nested.state import NestedCode, NestedState
+from uqdm.nested.stored_network import StoredNetwork, packed
 from uqdm.postfilter.postfilter import Postfilter
 from uqdm.transforms.autoencoder import Autoencoder
 from uqdm.transforms.integer_wavelet import exact_of, ticks_of
 
-__all__ = ["NestedModel"]
+__all__ = ["FORMAT_OF_OPENINGS", "OPENING", "NestedModel"]
 
-_FORMAT = 2
+_FORMAT, FORMAT_OF_OPENINGS = 2, 3
+OPENING = "opening/"
 _POSTFILTER = "preview/postfilter/"
 
 
@@ -84,23 +83,13 @@ class NestedModel(archive.Contents):
             "threshold": schedule.threshold,
             "network": networks.to_config(network),
         }
-        parameters = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), parameters)
-        integers = integer.from_parameters(network, parameters)
         arrays = {
             "config": archive.pack_config(config),
             "prior_std": np.asarray(schedule.prior_std, np.float32),
         }
         arrays |= {f"table/{name}": table for name, table in SplitTables.logistic().to_arrays().items()}
         arrays |= {f"level/{name}": table for name, table in LevelTables.of_schedule(schedule).to_arrays().items()}
-        arrays |= {f"integer/{name}": array for name, array in integers.items()}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
-            name = "/".join(str(part.key) for part in path)
-            if path[-1].key == "kernel":
-                arrays[f"scale/{name}"] = np.asarray(kernel_scales(jnp.asarray(leaf)))
-                if name not in integers:
-                    arrays[f"weight/{name}"] = kernel_steps(leaf)
-            else:
-                arrays[f"weight/{name}"] = leaf
+        arrays |= packed(network, parameters)
         return cls(arrays=arrays)
 
     @cached_property
@@ -108,6 +97,7 @@ class NestedModel(archive.Contents):
         """What is sent when."""
         given = {name: self.config[name] for name in ("block", "finest_width", "phases", "threshold")}
         given |= {"prior_std": self.arrays["prior_std"].tolist(), "colours": self.network.colours}
+        given |= {"opening": self._opening["levels"] if self._opening else 0}
         return archive.record(Schedule, given)
 
     @cached_property
@@ -133,10 +123,26 @@ class NestedModel(archive.Contents):
         """Shape of the network."""
         return networks.from_config(self.config["network"])
 
+    @property
+    def _opening(self) -> dict[str, Any] | None:
+        """Levels and shape of the network of the opening, if there is one."""
+        return self.config.get("opening")
+
     @cached_property
-    def integers(self) -> dict[str, np.ndarray]:
-        """The network in integers, which is what streams are made with."""
-        return archive.under("integer/", self.arrays)
+    def networks(self) -> tuple[StoredNetwork, ...]:
+        """Of all sections of the schedule, in their order."""
+        stored = [(self.network, self.arrays)]
+        if self._opening:
+            opening = networks.from_config(self._opening["network"])
+            stored.insert(0, (opening, archive.under(OPENING, self.arrays)))
+        return tuple(
+            StoredNetwork(section=section, config=config, arrays=arrays, convolution=self.convolution)
+            for section, (config, arrays) in zip(self.schedule.sections, stored, strict=True)
+        )
+
+    def network_of(self, step: int) -> StoredNetwork:
+        """The network that knows of the state after so many steps."""
+        return next((one for one in self.networks if step < one.section.range.stop), self.networks[-1])
 
     @cached_property
     def levels(self) -> LevelTables:
@@ -148,14 +154,15 @@ class NestedModel(archive.Contents):
         """Integer probabilities of the reference distributions."""
         return SplitTables.from_arrays(**archive.under("table/", self.arrays))
 
-    @cached_property
+    @property
     def parameters(self) -> Parameters:
-        """Weights of the network, kernels on their 8-bit grid."""
-        leaves, scales = archive.under("weight/", self.arrays), archive.under("scale/", self.arrays)
-        for name, scale in scales.items():
-            steps = leaves[name] if name in leaves else self.integers[name]
-            leaves[name] = steps.astype(np.float32) * scale
-        return archive.nested(leaves)
+        """Weights of the (last) network, kernels on their 8-bit grid."""
+        return self.networks[-1].parameters
+
+    @property
+    def integers(self) -> dict[str, np.ndarray]:
+        """The (last) network in integers."""
+        return self.networks[-1].integers
 
     @property
     def preview_weights(self) -> Float[np.ndarray, " t"]:
@@ -202,6 +209,11 @@ class NestedModel(archive.Contents):
     def steps(self) -> int:
         return len(self.schedule.steps)
 
+    @property
+    def times(self) -> tuple[float, ...]:
+        """t before the first step and after each (uqdm.nested.schedule)."""
+        return self.schedule.times
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "NestedModel":
         """Takes the contents of a file.
@@ -211,9 +223,10 @@ class NestedModel(archive.Contents):
             other, or weights of previews are none.
         """
         model = cls(arrays=arrays)
-        if (known := model.config.get("format")) != _FORMAT:
-            raise ValueError(f"model format {known} is unknown here (this program reads {_FORMAT})")
-        integer.check(model.network, model.integers)
+        if (known := model.config.get("format")) != (wanted := FORMAT_OF_OPENINGS if model._opening else _FORMAT):
+            raise ValueError(f"model format {known} is unknown here (this program reads {wanted})")
+        for network in model.networks:
+            network.check()
         if (
             model.preview_weights.shape != (model.steps + 1,)
             or not ((model.preview_weights >= 0) & (model.preview_weights <= 1)).all()
@@ -232,19 +245,11 @@ class NestedModel(archive.Contents):
         return model
 
     def _check_parts(self) -> None:
-        """Schedule, levels, tables, and what previews need, against the network's shape."""
-        if (self.schedule.block, self.steps) != (self.network.block, self.network.steps):
-            raise ValueError(f"the network is of blocks {self.network.block} and {self.network.steps} steps only")
-        wanted = len(self.schedule.phases) + 1, self.network.channels
+        """Levels, tables, and what previews need."""
+        wanted = len(self.schedule.phases) + 1, self.schedule.channels
         for name, table in self.levels.to_arrays().items():
             if table.dtype != np.int64 or table.shape != wanted or np.abs(table.astype(float)).max() >= 2**53:
                 raise ValueError(f"level/{name} must be integers {wanted}")
-        estimates, wanted = self.estimate_integers, (self.steps + 1, self.network.channels)
-        kinds = wanted[0], self.network.kinds
-        shapes = {"head/kernel": (1, 1, self.network.width, wanted[1]), "sign": kinds, "logarithm": kinds}
-        shapes |= {f"head/{name}": wanted for name in ("multiplier", "offset", "shift")}
-        if wrong := [name for name, shape in shapes.items() if estimates[f"estimate_{name}"].shape != shape]:
-            raise ValueError(f"weights of estimates do not fit the network: {wrong[0]} must be {shapes[wrong[0]]}")
         if not all(np.isfinite(array).all() for array in self.arrays.values() if array.dtype.kind == "f"):
             raise ValueError("not all numbers of the model are finite")
         _ = self.tables, self.postfilter  # checked where they are read
@@ -258,29 +263,6 @@ class NestedModel(archive.Contents):
         """
         return cls.from_arrays(archive.from_bytes(data))
 
-    @cached_property
-    def estimate_integers(self) -> dict[str, np.ndarray]:
-        """The network's third output in integers."""
-        head = "estimate_head/kernel"
-        tables = {name: table for name, table in archive.under("weight/", self.arrays).items() if name != head}
-        steps, scale = self.arrays[f"weight/{head}"], self.arrays[f"scale/{head}"]
-        return integer.estimate_integers(self.network, steps, scale, tables)
-
-    @cached_property
-    def _evaluation(self) -> Evaluation:
-        return Evaluation(self.network, {**self.integers, **self.estimate_integers}, self.convolution)
-
-    @cached_property
-    def _bands(self) -> list[range]:
-        """For every step the bands that take part, and those between them."""
-        one_by_one = [range(i, i + 1) for i in range(self.network.bands)]
-        chosen = []
-        for step in self.schedule.steps:
-            members = np.any(step.members, axis=0)
-            taking_part = [band.start for band in one_by_one if members[slice(*self.network.channel_range(band))].any()]
-            chosen.append(range(taking_part[0], taking_part[-1] + 1))
-        return chosen
-
     @property
     def family(self) -> str:
         """That of pictures, or of latents."""
@@ -293,14 +275,16 @@ class NestedModel(archive.Contents):
 
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
-        self._evaluation.prepare(*self.source.grid(height, width), estimates=picture is None)
+        for network in self.networks:
+            network.evaluation.prepare(*self.source.grid(height, width), estimates=picture is None)
         if self.postfilter and picture is None:
             self.postfilter.prepare(height, width)
         return NestedState(self.code, height, width, seed, picture)
 
     def programs(self) -> list[Program]:
         """What is compiled for pictures of all sizes; a programme that is ready is never compiled again."""
-        return [*self._evaluation.programs(), *(self.postfilter.programs() if self.postfilter else ())]
+        own = [program for network in self.networks for program in network.evaluation.programs()]
+        return [*own, *(self.postfilter.programs() if self.postfilter else ())]
 
     def expect(self, states: Sequence[NestedState], step: int) -> None:
         """Tells states of pictures of one size their references, asking the network about all at once.
@@ -344,9 +328,7 @@ class NestedModel(archive.Contents):
         Returns:
           a and b for the channels of the bands that take part, and the first of these channels.
         """
-        bands = self._bands[step]
-        a, b = self._evaluation.references(units, step, bands)
-        return a, b, self.network.channel_range(bands)[0]
+        return self.network_of(step).references(units, step)
 
     def log_scales(self, state: NestedState, step: int) -> Float32[np.ndarray, "h w C"]:
         """What the network says of the uncertainty of all coefficients of a state, whether the step sends them or not.
@@ -354,7 +336,9 @@ class NestedModel(archive.Contents):
         Natural logarithms of the scales of references (uqdm.nested.process, Eq. 5), in pixel values.
         """
         units = state.units.reshape(state.grid.shape)
-        _, b = self._evaluation.references(units[None], step, range(self.network.bands))
+        _, known, _ = self.network_of(step).references(units[None], step, every_band=True)
+        b = np.zeros((1, *units.shape), np.int16)
+        b[..., : known.shape[-1]] = known
         table, tick = self.levels.log2_scale, self.schedule.finest_width / TICKS
         level = np.minimum(state.levels(step).reshape(units.shape), len(table) - 1)
         log2_ticks = (b[0] + table[level, np.arange(units.shape[-1])]).astype(np.float32) / 64
@@ -375,7 +359,7 @@ class NestedModel(archive.Contents):
           shift: o in ticks.
           step: how many steps are behind us.
         """
-        d, classes = self._evaluation.estimates(units[None], step)[0], phase_classes(*units.shape[:2])
+        d, classes = self.network_of(step).estimates(units[None], step)[0], block_classes(*units.shape[:2])
         levels = self.schedule.levels.zero[step], self.schedule.levels.other[step]
         estimate, rows = np.empty(units.shape, np.int32), max(1, 2**20 // units[0].size)
         for start in range(0, len(units), rows):  # a few at a time, so that memory stays bounded

@@ -59,6 +59,7 @@ from uqdm.nested.network_config import (
     VALUE_LIMIT,
     NetworkConfig,
 )
+from uqdm.nested.schedule import BLOCK_CLASSES
 from uqdm.training.once import once
 
 __all__ = ["NetworkConfig", "Outputs", "Inputs", "apply", "init"]
@@ -70,7 +71,7 @@ class Inputs(NamedTuple):
     units: Float[Array, "n h w C"]
     """The input of every coefficient, whole numbers: 0 where nothing was sent, and in zero cells."""
     classes: Int[Array, "h w"]
-    """Class of every block (uqdm.nested.schedule)."""
+    """Class of every block (uqdm.nested.schedule.block_classes)."""
     step: Int[Array, " n"]
     """How many steps of the schedule are behind us, per picture."""
 
@@ -119,7 +120,7 @@ class _Network(nn.Module):
             return self.param(name, init, (rows, *shape), jnp.float32)
 
         self.entry = conv(width, 1, he)
-        self.entry_bias = table("entry_bias", zeros, 4, width)
+        self.entry_bias = table("entry_bias", zeros, config.classes, width)
         self.first = [conv(width, 3, he) for _ in range(config.blocks)]
         self.second = [conv(width, 3, small) for _ in range(config.blocks)]
         self.gains = self.param("gains", ones, (config.blocks, rows, width), jnp.float32)
@@ -164,9 +165,9 @@ class _Network(nn.Module):
 
     def _trunk(self, state: Inputs):
         """(n, h, w, width)."""
-        step = state.step[:, None, None]
+        step, classes = state.step[:, None, None], state.classes[None] // (BLOCK_CLASSES // self.config.classes)
         features = [state.units, jnp.minimum(jnp.abs(state.units), TRUNK_MAGNITUDE_LIMIT)]
-        x = self.entry(jnp.concatenate(features, axis=-1) / INPUT_UNITS) + self.entry_bias[step, state.classes[None]]
+        x = self.entry(jnp.concatenate(features, axis=-1) / INPUT_UNITS) + self.entry_bias[step, classes]
         for i in range(self.config.blocks):
             branch = self._activate(x * self.gains[i][step], self.ceilings[2 * i])
             branch = self.first[i](branch) + self.biases[i][step]

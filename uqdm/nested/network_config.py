@@ -6,6 +6,7 @@ import numpy as np
 
 from uqdm import archive
 from uqdm.nested.layout import layout_of
+from uqdm.nested.schedule import BLOCK_CLASSES
 
 __all__ = [
     "INPUT_LIMIT",
@@ -44,6 +45,7 @@ class NetworkConfig:
       blocks: number of residual blocks.
       local_width: channels of the local networks.
       colours: numbers per position.
+      classes: of blocks that it tells apart, 4 or all of them (uqdm.nested.schedule.block_classes).
     """
 
     block: int
@@ -52,8 +54,11 @@ class NetworkConfig:
     blocks: int = 3
     local_width: int = 32
     colours: int = 3
+    classes: int = 4
 
     def __post_init__(self):
+        if self.classes not in (4, BLOCK_CLASSES):
+            raise ValueError(f"classes must be 4 or {BLOCK_CLASSES}, got {self.classes}")
         if not (1 <= self.block <= _LARGEST_BLOCK and self.block.bit_count() == 1 and self.blocks <= _MOST_BLOCKS):
             raise ValueError(
                 f"block must be a power of two up to {_LARGEST_BLOCK}, with at most {_MOST_BLOCKS} blocks of layers, "
@@ -95,8 +100,9 @@ class NetworkConfig:
 
 
 def to_config(config: NetworkConfig) -> dict:
-    """Plain numbers, for a file; three colours are not mentioned."""
-    return {name: value for name, value in asdict(config).items() if (name, value) != ("colours", 3)}
+    """Plain numbers, for a file; three colours and four classes are not mentioned."""
+    usual = {"colours": 3, "classes": 4}
+    return {name: value for name, value in asdict(config).items() if usual.get(name) != value}
 
 
 def from_config(values: dict) -> NetworkConfig:

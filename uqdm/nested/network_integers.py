@@ -13,11 +13,12 @@ off the exponent and the first 10 bits of the mantissa of S as a float32, which 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Int, Int8
 
 from uqdm.exact.convolution import SUM_LIMIT
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, Parameters, kernel_scales, kernel_steps, rescaling
@@ -31,7 +32,7 @@ from uqdm.nested.network_config import (
     NetworkConfig,
 )
 
-__all__ = ["IntegerArrays", "check", "estimate_integers", "from_parameters"]
+__all__ = ["IntegerArrays", "check", "estimate_integers", "from_parameters", "rows_of_integers"]
 
 OUTPUT_BITS = 6
 """Fractional bits of outputs."""
@@ -168,7 +169,7 @@ def _shapes(config: NetworkConfig) -> dict[str, list[tuple[int, ...]]]:
         shapes.update({f"{name}/kernel": kernel, f"{name}/offset": [offset]})
         shapes.update({f"{name}/{part}": [scale] for part in ("multiplier", "shift")})
 
-    layer("entry", [(1, 1, 2 * channels, width)], (width,), (rows, 4, width))
+    layer("entry", [(1, 1, 2 * channels, width)], (width,), (rows, config.classes, width))
     for i in range(config.blocks):
         layer(f"activation_{i}", [], (rows, width), (rows, width))
         layer(f"first_{i}", [(3, 3, width, width)], (width,), (rows, width))
@@ -184,6 +185,17 @@ def _shapes(config: NetworkConfig) -> dict[str, list[tuple[int, ...]]]:
     shapes |= {"context/values": [(rows, len(_VALUE_LIMITS), kinds)]}
     shapes |= {"context/weights": [(rows, 2, len(_TERM_LIMITS), kinds)]}
     return shapes | {name: [(rows, kinds)] for name in ("sign", "zero_cell")}
+
+
+def rows_of_integers(config: NetworkConfig, arrays: IntegerArrays, rows: Int[np.ndarray, " t"]) -> IntegerArrays:
+    """The integers of some steps of a network of this shape."""
+    longer = _shapes(replace(config, steps=config.steps + 1))
+
+    def taken(name: str, array: np.ndarray) -> np.ndarray:
+        changed = [a != b for a, b in zip(_shapes(config)[name][0], longer[name][0], strict=True)]
+        return array.take(rows, changed.index(True)) if any(changed) else array
+
+    return {name: taken(name, array) for name, array in arrays.items()}
 
 
 def check(config: NetworkConfig, arrays: IntegerArrays) -> None:

@@ -54,7 +54,7 @@ import numpy as np
 from jaxtyping import Array, Int, Int32
 
 from uqdm.nested.network_config import INPUT_LIMIT, INPUT_UNITS
-from uqdm.nested.schedule import UNSEEN, Schedule
+from uqdm.nested.schedule import UNSEEN, Schedule, Section
 
 __all__ = ["LOGISTIC_SCALE", "TICKS", "LevelTables", "Prior", "prior_of_levels"]
 
@@ -79,7 +79,7 @@ class Prior(NamedTuple):
     """1 / std[z], or 0 where nothing was sent."""
 
 
-def prior_of_levels(schedule: Schedule, levels: np.ndarray) -> Prior:
+def prior_of_levels(schedule: Schedule | Section, levels: np.ndarray) -> Prior:
     """Eq. 2 for levels of shape (..., C), in float64."""
     levels = np.asarray(levels, np.int64)
     seen = levels != UNSEEN

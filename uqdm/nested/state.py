@@ -49,6 +49,8 @@ class Part(NamedTuple):
     """What is known of them."""
     unit: int
     """Width that their cells will have, in ticks."""
+    first: int
+    """Width of the cell that is told first where nothing is known, in ticks."""
     reference: TableReference
     """psi."""
 
@@ -147,10 +149,10 @@ class NestedState:
     def send(self, writer: Writer, step: int) -> None:
         """Sends the child cells of a step that the source lies in."""
         assert self._y is not None, "only a state that was begun with a picture can send"
-        members, cells, unit, reference = self._part_of(step)
+        members, cells, unit, first, reference = self._part_of(step)
         if self._price and not self.code.schedule.steps[step].halving:
             self._y[members] = stay_if_worth(reference, cells, unit, self._y[members], self._price)
-        self._update(step, members, send_refinement(writer, reference, cells, unit, self._y[members]))
+        self._update(step, members, send_refinement(writer, reference, cells, unit, self._y[members], first=first))
 
     def receive(self, reader: Reader, step: int) -> bool:
         """Mirror image of `send`."""
@@ -166,8 +168,8 @@ class NestedState:
 
     def _receive(self, reader: Reader | Sampler, step: int, before: Interval) -> bool:
         assert self._part is not None
-        members, _, unit, reference = self._part
-        cells, complete = receive_refinement(reader, reference, before, unit)
+        members, _, unit, first, reference = self._part
+        cells, complete = receive_refinement(reader, reference, before, unit, first=first)
         if np.where(cells.high == OPEN, cells.low, cells.high).max(initial=0) >= _LARGEST:
             raise OverflowError("a coefficient is larger than any picture's")
         if complete:
@@ -179,14 +181,14 @@ class NestedState:
     def block_bits(self, step: int) -> np.ndarray:
         """The ideal bits that `send` would spend on every block, float64 (h, w)."""
         assert self._y is not None, "only a state that was begun with a picture can send"
-        members, cells, unit, reference = self._part_of(step)
-        bits = refinement_bits(reference, cells, unit, self._y[members])
+        members, cells, unit, first, reference = self._part_of(step)
+        bits = refinement_bits(reference, cells, unit, self._y[members], first=first)
         rows, columns, channels = self.grid.shape
         return np.bincount(members // channels, bits, minlength=rows * columns).reshape(rows, columns)
 
     def _part_of(self, step: int) -> Part:
         """What the step is about; its references must have been taken."""
-        target, _, halving = self.code.schedule.steps[step]
+        target, _, halving, doublings = self.code.schedule.steps[step]
         members, _, _, level = self.grid.members(step)
         midpoint = self.midpoint.take(members)
         chosen = np.flatnonzero(np.abs(midpoint) >= 2 * _width(level) if halving else midpoint == 0)
@@ -197,7 +199,7 @@ class NestedState:
             high = np.where(level[chosen] == UNSEEN, OPEN, width)
             cells = Interval(np.zeros(len(chosen), np.int8), np.zeros(len(chosen), np.int64), high)
         reference = TableReference(self.code.tables, self._location.take(members), self._scale_class.take(members))
-        return Part(members, cells, 1 << (target + 8), reference)
+        return Part(members, cells, 1 << (target + 8), 1 << (target + 8 + doublings), reference)
 
     def _update(self, step: int, members: np.ndarray, cells: Interval) -> None:
         """The cells of a step's part became these (uqdm.nested.process, Eq. 3 for the inputs)."""

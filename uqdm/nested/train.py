@@ -34,7 +34,7 @@ from uqdm.nested import network as networks
 from uqdm.nested.loss import NestedLoss, StepTerms
 from uqdm.nested.model import NestedModel
 from uqdm.nested.network_config import NetworkConfig
-from uqdm.nested.schedule import Schedule
+from uqdm.nested.schedule import Schedule, Section
 from uqdm.nested.transfer import transferred
 from uqdm.training.batches import Crops, random_crops
 from uqdm.training.dataset import PictureSet, load_pictures
@@ -67,6 +67,8 @@ class Recipe:
     """Residual blocks."""
     local_width: int = 32
     """Channels of the local networks of the two finest octaves."""
+    classes: int = 4
+    """Classes of blocks that the network tells apart, 4 or 16."""
     crops: tuple[tuple[int, int], ...] = ((128, 10), (64, 24))
     """(side, count) of the crops of one batch."""
     steps: int = 6_000
@@ -130,24 +132,25 @@ class Trainer:
 
     Attributes:
       recipe: what to train.
-      schedule: levels, with the prior of the pictures.
+      section: of the schedule, which the network is asked about.
       start_from: weights to start from instead of fresh ones, of any schedule (uqdm.nested.transfer).
     """
 
     recipe: Recipe
-    schedule: Schedule
+    section: Section
     start_from: NestedModel | None = None
 
     @cached_property
     def network(self) -> NetworkConfig:
         """Shape of the network."""
         return NetworkConfig(
-            block=self.recipe.block,
-            steps=len(self.schedule.steps),
+            block=self.section.block,
+            steps=len(self.section.steps),
             width=self.recipe.width,
             blocks=self.recipe.blocks,
             local_width=self.recipe.local_width,
             colours=self.recipe.colours,
+            classes=self.recipe.classes,
         )
 
     def coefficients(self, crops: jax.Array) -> jax.Array:
@@ -160,9 +163,11 @@ class Trainer:
         """Pixels of a block."""
         return (self.recipe.block * self.recipe.factor) ** 2
 
-    def pixel_error(self, terms: StepTerms) -> jax.Array:
-        """Mean squared errors of pixels, to which those of coefficients add up."""
-        return terms.squared_error * (self.schedule.channels / (3 * self.block_pixels))
+    def pixel_error(self, terms: StepTerms, coefficients: jax.Array) -> jax.Array:
+        """Mean squared errors of pixels, to which those of coefficients add up; what the section leaves out is 0."""
+        own, every = self.section.channels, coefficients.shape[-1]
+        left_out = jnp.sum(jnp.square(coefficients[..., own:]), -1).mean((1, 2)) if own < every else 0.0
+        return (terms.squared_error * own + left_out) / (3 * self.block_pixels)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -175,14 +180,14 @@ class Trainer:
     @property
     def draws(self) -> np.ndarray:
         """States that are drawn, uniformly: twice those with a rate of their own."""
-        steps = self.schedule.steps
+        steps = self.section.steps
         return np.repeat(np.arange(len(steps) + 1), [1 if step.halving else 2 for step in steps] + [1])
 
     @property
     def step_weights(self) -> np.ndarray:
         """w_t / p_t of Eq. 1, w_t normalised to mean 1; 0 for states without a rate."""
         weights = np.array(
-            [0.0 if s.halving else 2.0 ** (self.recipe.rate_balance * s.level) for s in self.schedule.steps]
+            [0.0 if s.halving else 2.0 ** (self.recipe.rate_balance * s.level) for s in self.section.steps]
         )
         weights /= weights[weights > 0].mean()
         return np.append(weights * len(self.draws) / 2, 0.0).astype(np.float32)
@@ -191,7 +196,7 @@ class Trainer:
         """The state before the first step."""
         if self.start_from:
             old = self.start_from.schedule
-            parameters = transferred(self.start_from.parameters, self.network, old=old, new=self.schedule)
+            parameters = transferred(self.start_from.parameters, self.network, old=old, new=self.section.whole)
             parameters = jax.tree.map(jnp.array, parameters)
         else:
             parameters = networks.init(self.network, jax.random.key(self.recipe.seed))
@@ -202,7 +207,7 @@ class Trainer:
         if quantized:
             parameters = round_kernels(parameters)
         network = partial(networks.apply, self.network, parameters, quantized=quantized)
-        return NestedLoss(self.schedule)(network, coefficients, step, key)
+        return NestedLoss(self.section)(network, coefficients[..., : self.section.channels], step, key)
 
     def loss(self, parameters, batch: tuple[jax.Array, ...], key, *, quantized: bool):
         """Eq. 1, averaged with one pixel as one vote."""
@@ -218,7 +223,7 @@ class Trainer:
             when = draws[(spread + jax.random.randint(start, (), 0, len(draws))) % len(draws)]
             terms = self.terms(parameters, coefficients, when, shifts, quantized=quantized)
             rate = weights[when] * (terms.rate_bits + terms.halving_bits) / area
-            loss = rate + self.recipe.distortion_weight * jnp.log(self.pixel_error(terms) + 1.0)
+            loss = rate + self.recipe.distortion_weight * jnp.log(self.pixel_error(terms, coefficients) + 1.0)
             total, pixels = total + jnp.sum(loss) * area, pixels + count * area
         return total / pixels
 
@@ -244,13 +249,13 @@ class Trainer:
         coefficients = self.coefficients(jnp.asarray(pad_to_blocks(pictures, self.recipe.block)))
         pixels = pictures.shape[1] * pictures.shape[2] * self.recipe.factor**2
         evaluate, rows, bpp, waiting = jax.jit(partial(self.terms, quantized=quantized)), [], 0.0, 0.0
-        halving = [step.halving for step in self.schedule.steps] + [False]
+        halving = [step.halving for step in self.section.steps] + [False]
         for sent in range(self.network.steps + 1):
             rates, later, psnr = [], [], []
             for one in coefficients:
                 terms = evaluate(parameters, one[None], jnp.full((1,), sent), jax.random.key(sent))
                 # Orthonormality gives the error in pixels, up to clipping to [0, 255] and the padding.
-                psnr.append(10 * np.log10(255**2 / float(self.pixel_error(terms)[0])))
+                psnr.append(10 * np.log10(255**2 / float(self.pixel_error(terms, one[None])[0])))
                 rates.append(float(terms.rate_bits[0]) / pixels)
                 later.append(float(terms.halving_bits[0]) / pixels)
             rows.append({"sent": sent, "bpp": round(bpp, 5), "psnr_db": round(float(np.mean(psnr)), 4)})
@@ -287,9 +292,10 @@ def fit(
     """
     pictures = load_pictures(*sources)
     prior_std = start_from.schedule.prior_std if start_from else measure_prior(pictures, recipe)
-    trainer = Trainer(recipe=recipe, schedule=recipe.schedule(prior_std), start_from=start_from)
+    (section,) = recipe.schedule(prior_std).sections
+    trainer = Trainer(recipe=recipe, section=section, start_from=start_from)
     with closing(Crops(pictures, recipe.crops, seed=recipe.seed)) as crops:
         state = train(trainer, crops, validation, folder, steps=recipe.steps, run=run)
     return NestedModel.from_training(
-        schedule=trainer.schedule, network=trainer.network, parameters=state.average, name=name
+        schedule=section.whole, network=trainer.network, parameters=state.average, name=name
     )

@@ -15,7 +15,7 @@ from uqdm.exact.fixed_point import Parameters
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.schedule import UNSEEN, Schedule, Step
 
-__all__ = ["similar_steps", "transferred"]
+__all__ = ["rows_of_parameters", "similar_states", "similar_steps", "transferred"]
 
 _AXIS_OF_STEPS = {"gains": 1, "biases": 1, "local_gains": 1, "local_biases": 2}
 """Where tables have their rows, if not first."""
@@ -40,6 +40,28 @@ def similar_steps(old: Schedule, new: Schedule) -> Int[np.ndarray, " t"]:
 
     rows = [min(range(len(old.steps)), key=lambda b: difference(a, b)) for a in range(len(new.steps))]
     return np.array([*rows, len(old.steps)])
+
+
+def similar_states(old: Schedule, new: Schedule) -> Int[np.ndarray, " t"]:
+    """For every state of a schedule the state of another that knows most nearly as much: (steps + 1,).
+
+    Levels are compared, those of channels of large variance above all.
+    """
+    weights, coarsest = np.square(old.prior_std), max(len(old.phases), len(new.phases)) + 1
+
+    def known(schedule: Schedule) -> np.ndarray:
+        both = np.stack(schedule.levels).astype(int)
+        return np.where(both == UNSEEN, coarsest, both).sum(0).mean(1)
+
+    difference = np.abs(known(new)[:, None] - known(old)[None]) @ weights
+    return difference.argmin(1)
+
+
+def rows_of_parameters(name: str, table: np.ndarray, rows: Int[np.ndarray, " t"]) -> np.ndarray:
+    """The rows of some steps of one of the parameters (uqdm.nested.network) that depend on time; others as they are."""
+    if name in _WITHOUT_STEPS or name.endswith("kernel"):
+        return table
+    return table.take(rows, _AXIS_OF_STEPS.get(name, 0))
 
 
 def _rows_of_references(old: Schedule, new: Schedule, similar: np.ndarray, kind: np.ndarray) -> np.ndarray:
@@ -71,11 +93,11 @@ def transferred(parameters: Mapping, network: NetworkConfig, *, old: Schedule, n
     every_kind = np.arange(network.kinds)
 
     def start(name: str, values) -> Mapping | np.ndarray:
-        if isinstance(values, Mapping) or name in _WITHOUT_STEPS:
+        if isinstance(values, Mapping):
             return values
         if name in _OF_REFERENCES:
             of_kinds = np.moveaxis(np.asarray(values), -1, 0)
             return np.moveaxis(of_kinds[every_kind, of_references], 1, -1)
-        return np.asarray(values).take(similar, _AXIS_OF_STEPS.get(name, 0))
+        return rows_of_parameters(name, np.asarray(values), similar)
 
     return {name: start(name, values) for name, values in parameters.items()}

@@ -11,13 +11,13 @@ One programme per capacity of grids (uqdm.exact.grids) evaluates it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Int, UInt16
 
 from uqdm import archive
 from uqdm.exact.convolution import proven_convolution
@@ -84,6 +84,15 @@ class Postfilter:
             raise ValueError(f"the filter is for another process than one of {steps} steps")
         check(postfilter.config, arrays)
         return postfilter
+
+    def of_states(self, states: Int[np.ndarray, " t"]) -> "Postfilter":
+        """The filter for another process, whose states are like these states of its own: (steps + 1,)."""
+        config = replace(self.config, steps=len(states) - 1)
+        about = archive.pack_config({"format": _FORMAT, "network": configs.to_config(config)})
+        taken = {name: array[states] if array.ndim == 2 else array for name, array in self.arrays.items()}
+        return Postfilter(
+            arrays={**taken, "config": about, "filtered": self.arrays["filtered"][states]}, convolution=self.convolution
+        )
 
     @property
     def _about(self) -> dict[str, Any]:
