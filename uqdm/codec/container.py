@@ -39,6 +39,7 @@ __all__ = [
     "VERSION",
     "Header",
     "as_bytes",
+    "as_written",
     "check_size",
     "cut",
     "cut_to_psnr",
@@ -265,6 +266,14 @@ def cut_to_psnr(data: BytesLike, psnr_db: float, *, keep_metadata: bool = False)
     cut_short = data[: enough.file_bytes]
     block = _block(data, header, start) if keep_metadata else b""
     return _with_block(cut_short, block) if block else cut_short
+
+
+def as_written(data: bytes) -> bytes:
+    """A prefix of a stream as a file of its own: extras in its header say that it was written with these bytes."""
+    header, start = unpack(data)
+    if header.written_bytes is None or (held := len(data) - start) >= header.written_bytes:
+        return data
+    return pack(header._replace(written_bytes=held)) + data[start:]
 
 
 def with_index(data: bytes, points: Sequence[tuple[int, int, float]]) -> bytes:

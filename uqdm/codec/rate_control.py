@@ -93,9 +93,9 @@ class Target:
         """
         most = self.most_bytes(*picture.shape[:2])
         if most is not None:
-            return container.cut(data, most)
+            return container.as_written(container.cut(data, most))
         assert self.psnr_db is not None
-        return _cut_to_psnr(data, picture, model, self.psnr_db)
+        return container.as_written(_cut_to_psnr(data, picture, model, self.psnr_db))
 
 
 def _cut_to_psnr(data: bytes, picture: np.ndarray, model: Model, least_db: float) -> bytes:
