@@ -204,7 +204,7 @@ def _refine(
     if not refine_zero_cells():
         return Interval(sign, low, high), False
     if len(index := np.flatnonzero((sign == 0) & (high == OPEN))):
-        cut = np.full(len(index), first or unit, np.int64)
+        cut = np.full(len(index), unit if first is None else first, np.int64)
         if not split(index, reference.first, cut, cut) or not refine_zero_cells():
             return Interval(sign, low, high), False
     # Magnitudes: double until bounded, then halve.
@@ -222,8 +222,8 @@ def _refine(
 
 
 def _check_unit(unit: int, first: int | None = None) -> None:
-    for name, width in (("unit", unit), ("first", unit if first is None else first)):
-        if checks.integer(name, width, unit, 2**61) & (width - 1) or width < 1:
+    for name, width, least in (("unit", unit, 1), ("first", first, unit)):
+        if width is not None and checks.integer(name, width, least, 2**61) & (width - 1):
             raise ValueError(f"{name} must be a power of two, got {width}")
 
 
@@ -258,8 +258,8 @@ def send_refinement(
       The new cells.
 
     Raises:
-      TypeError: `unit` or `y` are not integers.
-      ValueError: `unit` is no power of two, or a y is 2^60 ticks from 0.
+      TypeError: `unit`, `first` or `y` are not integers.
+      ValueError: `unit` or `first` is no power of two, `first` is below `unit`, or a y is 2^60 ticks from 0.
     """
     _check_unit(unit, first)
     _check_source(y)

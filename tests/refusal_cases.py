@@ -420,9 +420,9 @@ def fields_and_functions() -> dict[str, Row]:
         table = ProbabilityTable(quantize_probabilities(TABLE))
         cs.Writer().encode(table, np.zeros(1, int), np.array([value]))
 
-    def y_in_ticks(y, unit=4):
+    def y_in_ticks(y, unit=4, first=None):
         nothing = TableReference(cs.SplitTables.logistic(), np.zeros(1, np.int32), np.zeros(1, np.int64))
-        send_refinement(cs.Writer(), nothing, whole_line(1), unit, y)
+        send_refinement(cs.Writer(), nothing, whole_line(1), unit, y, first=first)
 
     for name, call, error, word in (
         ("amplitude above 1", lambda: nested(width=1.0, shift_amplitude=1.5), ValueError, "shift_amplitude"),
@@ -481,6 +481,8 @@ def fields_and_functions() -> dict[str, Row]:
         ("a source of 2^60 ticks", lambda: y_in_ticks(np.array([2**60])), ValueError, "y must"),
         ("cells of three ticks", lambda: y_in_ticks(np.zeros(1, int), 3), ValueError, "unit"),
         ("cells of half a tick", lambda: y_in_ticks(np.zeros(1, int), 0.5), TypeError, "unit"),
+        ("twelve ticks first", lambda: y_in_ticks(np.zeros(1, int), first=12), ValueError, "first"),
+        ("less than a cell first", lambda: y_in_ticks(np.zeros(1, int), first=2), ValueError, "first"),
         ("no split tables", lambda: cs.SplitTables.from_arrays(), ValueError, "first, zero, outer and half"),
     ):
         rows[name] = Row(call, error, (word,))

@@ -16,6 +16,7 @@ from uqdm.contract import steps_until
 from uqdm.nested.model import NestedModel
 from uqdm.nested.opening import RECIPE, fit_opening, trainer_of, with_opening
 from uqdm.nested.schedule import BLOCK_CLASSES, UNSEEN, Schedule, block_classes
+from uqdm.nested.train import Recipe, fit
 from uqdm.nested.transfer import similar_states
 from uqdm.postfilter.config import FilterConfig
 from uqdm.postfilter.postfilter import Postfilter
@@ -175,6 +176,9 @@ def test_openings_that_fit_nothing_are_refused(opened_model):
     wrong = "opening/integer/entry/offset"
     with pytest.raises(ValueError, match="must have"):
         NestedModel.from_arrays({**arrays, wrong: arrays[wrong][..., :-1]})
+    silent = (1.0,) * 3 + opened_model.schedule.prior_std[3:]
+    with pytest.raises(ValueError, match="must begin with the low-pass band"):
+        replace(opened_model.schedule, prior_std=silent)
     with pytest.raises(ValueError, match="fewer than all levels"):
         replace(opened_model.schedule, opening=4)
 
@@ -196,3 +200,32 @@ def test_an_opening_is_trained_alone(tiny_model, tmp_path):
     np.testing.assert_array_equal(
         opened.networks[1].arrays["integer/first_0/kernel"], tiny_model.arrays["integer/first_0/kernel"]
     )
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+@jax.numpy_dtype_promotion("standard")  # optax promotes
+def test_a_model_that_is_trained_further_keeps_its_opening(opened_model, tmp_path):
+    schedule, network = opened_model.schedule, opened_model.network
+    recipe = Recipe(
+        block=8,
+        finest_width=schedule.finest_width,
+        phases=schedule.phases,
+        width=network.width,
+        blocks=network.blocks,
+        local_width=network.local_width,
+        crops=((32, 2),),
+        steps=3,
+        quantize_from=0,
+        warm_up=1,
+    )
+    pictures = np.stack([make_picture(32, 32, seed) for seed in range(4)])
+    tuned = fit(recipe, [pictures], {}, tmp_path / "same", start_from=opened_model, name="tuned")
+    assert (tuned.schedule, tuned.name) == (schedule, "tuned")
+    for name, array in opened_model.arrays.items():
+        if name.startswith("opening/"):
+            np.testing.assert_array_equal(tuned.arrays[name], array)
+    change = np.abs(tuned.parameters["entry_bias"] - opened_model.parameters["entry_bias"]).max()
+    assert 0 < change < 0.02
+    other = replace(recipe, phases=((2, 0), *schedule.phases[1:]))
+    changed = fit(other, [pictures], {}, tmp_path / "other", start_from=opened_model)
+    assert changed.schedule.opening == 0

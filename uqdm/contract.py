@@ -220,4 +220,4 @@ def steps_until(tau: float, times: Sequence[float]) -> int:
     """How many steps Algorithm 1 sends when transmission ends at time `tau` in [0, 1]; `times` as of `times_of`."""
     if not 0 <= tau <= 1:
         raise ValueError(f"tau must lie in [0, 1] (1 sends nothing, 0 sends every step), got {tau}")
-    return sum(time >= tau - 1e-9 for time in times[1:])
+    return sum(1 for time in times[1:] if time >= tau - 1e-9)

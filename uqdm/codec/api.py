@@ -122,7 +122,7 @@ def encode(
       >>> import uqdm
       >>> picture = np.full((64, 64, 3), [200, 80, 40], np.uint8)
       >>> half, whole = uqdm.encode(picture, tau=0.5), uqdm.encode(picture)
-      >>> uqdm.info(half)["steps"] == uqdm.info(whole)["steps"] // 2
+      >>> uqdm.info(half)["steps"] < uqdm.info(whole)["steps"]
       True
       >>> len(uqdm.encode(picture, file_bytes=100))  # a flat picture fits exactly
       22

@@ -92,6 +92,17 @@ class NestedModel(archive.Contents):
         arrays |= packed(network, parameters)
         return cls(arrays=arrays)
 
+    def with_network(self, network: NetworkConfig, parameters: Parameters, name: str) -> "NestedModel":
+        """The same schedule and opening, with another (last) network; what shapes previews is left out.
+
+        Raises:
+          ValueError: the network does not fit, or it is not exact.
+        """
+        config = {**self.config, "name": name, "network": networks.to_config(network)}
+        left_out = ("integer/", "scale/", "weight/", "preview/")
+        own = {key: array for key, array in self.arrays.items() if not key.startswith(left_out)}
+        return self.from_arrays({**own, **packed(network, parameters), "config": archive.pack_config(config)})
+
     @cached_property
     def schedule(self) -> Schedule:
         """What is sent when."""

@@ -6,7 +6,6 @@ that knows as much.
 """
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +18,10 @@ from uqdm.nested.model import FORMAT_OF_OPENINGS, OPENING, NestedModel
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.network_integers import rows_of_integers
 from uqdm.nested.stored_network import packed
-from uqdm.nested.train import Recipe, Trainer
+from uqdm.nested.train import Recipe, Trainer, averaged
 from uqdm.nested.transfer import rows_of_parameters, similar_states
-from uqdm.training.batches import Crops
 from uqdm.training.dataset import PictureSet, load_pictures
-from uqdm.training.loop import Run, train
+from uqdm.training.loop import Run
 
 __all__ = ["RECIPE", "fit_opening", "trainer_of", "with_opening"]
 
@@ -108,6 +106,5 @@ def fit_opening(
       FloatingPointError: the loss became infinite or undefined.
     """
     trainer = trainer_of(recipe, model, levels)
-    with closing(Crops(load_pictures(*sources), recipe.crops, seed=recipe.seed)) as crops:
-        state = train(trainer, crops, validation, folder, steps=recipe.steps, run=run)
-    return with_opening(model, levels, trainer.network, state.average)
+    parameters = averaged(trainer, load_pictures(*sources), validation, folder, run=run)
+    return with_opening(model, levels, trainer.network, parameters)

@@ -26,7 +26,9 @@ PRICE_OF_SPLITTING, PRICE_OF_HALVING = 0.35, 0.2
 """Of streams that end in a splitting or a halving step; measured at 0.1 to 1 bit per pixel."""
 
 
-def stay_if_worth(reference: Reference, cells: Interval, unit: int, y: np.ndarray, price: float) -> np.ndarray:
+def stay_if_worth(
+    reference: Reference, cells: Interval, unit: int, y: np.ndarray, price: float, *, first: int | None = None
+) -> np.ndarray:
     """Sources of a splitting step of width `unit`, those moved into the zero cell that should stay there (Eq. 1).
 
     Args:
@@ -35,9 +37,10 @@ def stay_if_worth(reference: Reference, cells: Interval, unit: int, y: np.ndarra
       unit: w in ticks.
       y: the sources, in ticks.
       price: of a bit, in w^2.
+      first: as for `channel_sim.refinement.send_refinement`.
     """
     moved = np.clip(y, 1 - unit, unit - 1)
-    saved_bits = refinement_bits(reference, cells, unit, y) - refinement_bits(reference, cells, unit, moved)
+    before, after = (refinement_bits(reference, cells, unit, values, first=first) for values in (y, moved))
     magnitude = np.abs(y) / unit
     error = magnitude**2 - (magnitude - 1.5) ** 2
-    return np.where((magnitude < 2) & (error < price * saved_bits), moved, y)
+    return np.where((magnitude < 2) & (error < price * (before - after)), moved, y)

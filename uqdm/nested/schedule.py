@@ -121,8 +121,6 @@ class Schedule:
     opening: int = 0
 
     def __post_init__(self):
-        if not 0 <= self.opening < max(1, len(self.phases)) or (self.opening and self.block == 1):
-            raise ValueError(f"an opening is of pictures and has fewer than all levels, got {self.opening}")
         if not all(coarse in _PHASES and fine in _PHASES for coarse, fine in self.phases):
             raise ValueError(f"phases must be pairs of 0, 1, 2 or 4, got {self.phases}")
         if not self.phases or not self.phases[-1][0]:
@@ -132,6 +130,11 @@ class Schedule:
         if len(self.prior_std) != self.colours * self.block**2:
             entries = self.colours * self.block**2
             raise ValueError(f"prior_std must have {entries} entries, got {len(self.prior_std)}")
+        if not 0 <= self.opening < len(self.phases) or (self.opening and self.block == 1):
+            raise ValueError(f"an opening is of pictures and has fewer than all levels, got {self.opening}")
+        first, low = self.threshold * self.width(len(self.phases) - 1), self.prior_std[: self.colours]
+        if self.opening and not (self.phases[0][0] and min(low) > first):
+            raise ValueError("an opening must begin with the low-pass band: it takes no part in the first level")
 
     @property
     def channels(self) -> int:

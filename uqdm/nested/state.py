@@ -151,7 +151,7 @@ class NestedState:
         assert self._y is not None, "only a state that was begun with a picture can send"
         members, cells, unit, first, reference = self._part_of(step)
         if self._price and not self.code.schedule.steps[step].halving:
-            self._y[members] = stay_if_worth(reference, cells, unit, self._y[members], self._price)
+            self._y[members] = stay_if_worth(reference, cells, unit, self._y[members], self._price, first=first)
         self._update(step, members, send_refinement(writer, reference, cells, unit, self._y[members], first=first))
 
     def receive(self, reader: Reader, step: int) -> bool:

@@ -19,7 +19,7 @@ Everything random is a pure function of (seed, step).
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uqdm.exact.fixed_point import round_kernels
+from uqdm.exact.fixed_point import Parameters, round_kernels
 from uqdm.nested import network as networks
 from uqdm.nested.loss import NestedLoss, StepTerms
 from uqdm.nested.model import NestedModel
@@ -42,7 +42,7 @@ from uqdm.training.loop import Run, train
 from uqdm.training.state import TrainState, first_state, next_state
 from uqdm.transforms.wavelet import analysis, layout, pad_to_blocks
 
-__all__ = ["Recipe", "Trainer", "fit", "measure_prior"]
+__all__ = ["Recipe", "Trainer", "averaged", "fit", "measure_prior"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +195,8 @@ class Trainer:
     def init(self) -> TrainState:
         """The state before the first step."""
         if self.start_from:
-            old = self.start_from.schedule
-            parameters = transferred(self.start_from.parameters, self.network, old=old, new=self.section.whole)
+            old = self.start_from.schedule.sections[-1]
+            parameters = transferred(self.start_from.parameters, self.network, old=old, new=self.section)
             parameters = jax.tree.map(jnp.array, parameters)
         else:
             parameters = networks.init(self.network, jax.random.key(self.recipe.seed))
@@ -284,18 +284,33 @@ def fit(
       validation: named uint8 arrays (N, H, W, 3).
       folder: where checkpoints and logs go.
       run: when it stops, how often it writes, and what it goes on from; `Run()` by default.
-      start_from: weights and prior to start from instead of fresh ones, for a fine-tuning, also with another schedule.
+      start_from: weights and prior to start from instead of fresh ones, for a fine-tuning, also with another schedule;
+        with the same one an opening stays what it is, with another there is none any more.
       name: goes into the model file.
 
     Raises:
       FloatingPointError: the loss became infinite or undefined.
     """
     pictures = load_pictures(*sources)
-    prior_std = start_from.schedule.prior_std if start_from else measure_prior(pictures, recipe)
-    (section,) = recipe.schedule(prior_std).sections
-    trainer = Trainer(recipe=recipe, section=section, start_from=start_from)
+    schedule = recipe.schedule(start_from.schedule.prior_std if start_from else measure_prior(pictures, recipe))
+    if start_from and start_from.schedule == (opened := replace(schedule, opening=start_from.schedule.opening)):
+        schedule = opened
+    trainer = Trainer(recipe=recipe, section=schedule.sections[-1], start_from=start_from)
+    parameters = averaged(trainer, pictures, validation, folder, run=run)
+    if start_from and schedule.opening:
+        return start_from.with_network(trainer.network, parameters, name)
+    return NestedModel.from_training(schedule=schedule, network=trainer.network, parameters=parameters, name=name)
+
+
+def averaged(
+    trainer: Trainer,
+    pictures: Sequence[np.ndarray],
+    validation: dict[str, np.ndarray],
+    folder: str | Path,
+    *,
+    run: Run | None = None,
+) -> Parameters:
+    """The averaged parameters of a training on pictures; the other arguments are those of `fit`."""
+    recipe = trainer.recipe
     with closing(Crops(pictures, recipe.crops, seed=recipe.seed)) as crops:
-        state = train(trainer, crops, validation, folder, steps=recipe.steps, run=run)
-    return NestedModel.from_training(
-        schedule=section.whole, network=trainer.network, parameters=state.average, name=name
-    )
+        return train(trainer, crops, validation, folder, steps=recipe.steps, run=run).average

@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from uqdm.exact.fixed_point import Parameters
 from uqdm.nested.network_config import NetworkConfig
-from uqdm.nested.schedule import UNSEEN, Schedule, Step
+from uqdm.nested.schedule import UNSEEN, Schedule, Section, Step
 
 __all__ = ["rows_of_parameters", "similar_states", "similar_steps", "transferred"]
 
@@ -24,11 +24,11 @@ _OF_REFERENCES = {"reference_gain", "reference_bias", "zero_cell_bias"}
 """Tables whose last axis is the kind, and which only coefficients that are sent have trained."""
 
 
-def similar_steps(old: Schedule, new: Schedule) -> Int[np.ndarray, " t"]:
+def similar_steps(old: Schedule | Section, new: Schedule | Section) -> Int[np.ndarray, " t"]:
     """For every state of a schedule, the last one included, the state of another that is most like it: (steps + 1,)."""
     coarsest = max(step.level for step in (*old.steps, *new.steps)) + 1
 
-    def levels_before(schedule: Schedule, step: int) -> np.ndarray:
+    def levels_before(schedule: Schedule | Section, step: int) -> np.ndarray:
         both = np.stack([levels[step] for levels in schedule.levels]).astype(int)
         return np.where(both == UNSEEN, coarsest, both)
 
@@ -64,7 +64,9 @@ def rows_of_parameters(name: str, table: np.ndarray, rows: Int[np.ndarray, " t"]
     return table.take(rows, _AXIS_OF_STEPS.get(name, 0))
 
 
-def _rows_of_references(old: Schedule, new: Schedule, similar: np.ndarray, kind: np.ndarray) -> np.ndarray:
+def _rows_of_references(
+    old: Schedule | Section, new: Schedule | Section, similar: np.ndarray, kind: np.ndarray
+) -> np.ndarray:
     """For every state and kind of coefficient, the old step whose references its own are like: (steps + 1, kinds)."""
     rows = np.repeat(similar[:, None], kind.max() + 1, axis=1)
 
@@ -79,7 +81,9 @@ def _rows_of_references(old: Schedule, new: Schedule, similar: np.ndarray, kind:
     return rows
 
 
-def transferred(parameters: Mapping, network: NetworkConfig, *, old: Schedule, new: Schedule) -> Parameters:
+def transferred(
+    parameters: Mapping, network: NetworkConfig, *, old: Schedule | Section, new: Schedule | Section
+) -> Parameters:
     """Parameters for a new schedule.
 
     Args:
