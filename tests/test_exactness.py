@@ -1,11 +1,15 @@
 """Nothing between the bytes of a stream and what they mean may depend on the machine (docs/format.md)."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from uqdm.exact import convolution as convolutions
+from uqdm.exact import programs
 from uqdm.exact.grids import CAPACITIES, Capacity, pieces
 from uqdm.nested import integer_network as integer
 from uqdm.nested import network as networks
@@ -26,7 +30,7 @@ ARITHMETIC = {
 """Exact for integers."""
 SUMS_OF_PRODUCTS = {"dot_general"}
 """Exact for integers of 8 bits while sums stay below 2^24, which `network_integers.check` proves."""
-KINDS = [("trunk", 0), *((kind, band) for kind in ("references", "estimates") for band in range(4))]
+KINDS = [("trunk", 0), *(("references", band) for band in range(4))]
 """Programmes of a model of four bands."""
 
 
@@ -152,6 +156,35 @@ def test_sizes_share_programmes(tiny_model, states, monkeypatch):
     monkeypatch.setattr("uqdm.exact.programs._compiled", lambda program: pytest.fail(f"{program.function} compiled"))
     for height, width in ((1, 1), (3, 4), (5, 2), (4, 7)):
         tiny_model.reference(np.zeros((1, height, width, 192), np.int8), 9)
+
+
+def test_estimates_share_programmes_with_references(tiny_model, states, monkeypatch):
+    tiny_model.reference(states[:1], 9)
+    network = tiny_model.networks[-1]
+    network.references(states[:1], 9, every_band=True)
+    monkeypatch.setattr("uqdm.exact.programs._compiled", lambda program: pytest.fail(f"{program.function} compiled"))
+    assert network.estimates(states[:1], 9).any()
+
+
+def test_what_is_made_ready_ahead_can_be_given_up(tiny_model, monkeypatch):
+    begun, going_on = threading.Event(), threading.Event()
+
+    def keep(future, program):
+        begun.set()
+        going_on.wait()
+        future.set_result(lambda: (program.name,))
+
+    with ThreadPoolExecutor(1) as worker:
+        for name, value in {"_promises": {}, "_begun": [], "_keep": keep, "_workers": lambda: worker}.items():
+            monkeypatch.setattr(programs, name, value)
+        first, second, *rest = tiny_model.networks[-1].evaluation.programs_of(512, 768)
+        programs.prepare([first, second, *rest], compiled=True)
+        begun.wait()
+        programs.abandon()
+        going_on.set()
+        assert programs.ready(first)() == (first.name,)
+        # Whoever asks for one that was given up makes it.
+        assert programs.ready(second)() == (second.name,)
 
 
 def test_the_integer_network_is_near_the_one_that_was_trained(tiny_model, states):

@@ -144,7 +144,7 @@ def test_the_plain_decoder_reads_streams_of_latents(tau):
     np.testing.assert_array_equal(midpoints, receiver.state.midpoint)
 
 
-@pytest.mark.parametrize("kind", ["trunk", "references", "estimates"])
+@pytest.mark.parametrize("kind", ["trunk", "references"])
 def test_latents_are_coded_by_exact_primitives(kind):
     assert inexact(programme(latent_nested_model(), kind, 0, "float32")) == set()
 

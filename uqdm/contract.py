@@ -21,6 +21,7 @@ __all__ = [
     "Model",
     "OptimizingState",
     "PixelState",
+    "PreparedModel",
     "Reconstruction",
     "Residual",
     "State",
@@ -206,6 +207,22 @@ class TimedModel(Protocol):
     @property
     def times(self) -> Sequence[float]:
         """t before the first step and after each, falling from 1 to 0: steps + 1 numbers."""
+        ...
+
+
+@runtime_checkable
+class PreparedModel(Protocol):
+    """A model whose programmes can be made ready while others already work."""
+
+    def prepare(self, height: int, width: int, *, shown: bool, compiled: bool) -> None:
+        """Begins to make ready what pictures of a size take, in the background.
+
+        Args:
+          height: of pictures, in pixels.
+          width: likewise.
+          shown: whether they will be shown, too.
+          compiled: whether what was never compiled here is compiled, and not only what was is loaded.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ A family is a row of `FAMILIES`: who reads its files, which lossless residual it
 missing is reconstructed. A new family adds a row; nothing that the loop imports grows.
 """
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
@@ -171,7 +172,7 @@ def model_of_stream(model_id: bytes) -> Model[Any]:
     drawn = DrawnModel()
     if model_id and drawn.id.startswith(model_id):
         return drawn
-    for name in SHIPPED:
+    for name in sorted(SHIPPED, key=lambda name: not _noted_id(name).startswith(model_id)):
         model = load_model(name)
         if model.id.startswith(model_id):
             return model
@@ -180,6 +181,11 @@ def model_of_stream(model_id: bytes) -> Model[Any]:
         f"the stream was made with model {model_id.hex()}, which this package has not ({known}): "
         "give the one it was made with"
     )
+
+
+def _noted_id(name: str) -> bytes:
+    """What lies beside the weights says of their identity: no other model is read in vain."""
+    return bytes.fromhex(json.loads((resources.files("uqdm") / "weights" / f"{name}.json").read_text())["model"])
 
 
 def residual_of(model: Model) -> Residual:

@@ -59,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except MemoryError:
         return _stop(f"uqdm {options.command}: not enough memory for a picture of this size")
+    finally:
+        if programs := sys.modules.get("uqdm.exact.programs"):
+            programs.abandon()
     return 0
 
 

@@ -14,6 +14,7 @@ from uqdm.cli.common import (
     about,
     count,
     fraction,
+    make_ready,
     model_for,
     model_of,
     opened_picture,
@@ -159,7 +160,10 @@ def _encode(options: argparse.Namespace) -> None:
     model = _prompted(model_for(options.model, picture, lossless=options.lossless), options)
     chosen = None if options.model is None else model
     from uqdm.codec.api import encode
+    from uqdm.drawn.model import looks_drawn
 
+    if chosen is not None or not looks_drawn(picture):  # a drawn picture may need no model
+        make_ready(model, *picture.shape[:2], shown=False)
     limits = {"bpp": options.bpp, "file_bytes": options.bytes, "psnr_db": options.psnr}
     try:
         with Progress(_steps(options, model), "encode") as bar:
@@ -283,6 +287,7 @@ def _decode(options: argparse.Namespace) -> None:
             _write_all(options, previews(data, model=model), header)
             return
         receiver = receiver_of(data, model=model)
+        make_ready(receiver.model, header.height, header.width, shown=True)
         try:
             way = _reconstruction(options, receiver.model)
         except ValueError as error:

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import STANDARD, read
@@ -19,6 +20,7 @@ __all__ = [
     "about",
     "count",
     "fraction",
+    "make_ready",
     "model_for",
     "model_of",
     "opened_picture",
@@ -154,6 +156,14 @@ def model_for(name: str | None, picture, *, lossless: bool = False):
 
     start_jax()
     return default_model(*picture.shape[:2], lossless=lossless)
+
+
+def make_ready(model: Any, height: int, width: int, *, shown: bool) -> None:
+    """Begins to compile what pictures of a size take where it never was, while the first steps are worked on."""
+    from uqdm.contract import PreparedModel
+
+    if isinstance(model, PreparedModel):
+        model.prepare(height, width, shown=shown, compiled=True)
 
 
 def positive(text: str) -> float:

@@ -35,7 +35,7 @@ import jax
 import numpy as np
 from jax.experimental import serialize_executable
 
-__all__ = ["LIMIT_BYTES", "Program", "cache_folder", "on_compile", "prepare", "ready", "remembered", "run"]
+__all__ = ["LIMIT_BYTES", "Program", "abandon", "cache_folder", "on_compile", "prepare", "ready", "remembered", "run"]
 
 LIMIT_BYTES = 2**28
 """Of all files in the folder."""
@@ -83,16 +83,30 @@ def ready(program: Program) -> Callable[..., tuple]:
     return future.result()
 
 
-def prepare(programs: Iterable[Program]) -> None:
-    """Begins to load programmes that the folder has, in the background; nothing is compiled."""
+def prepare(programs: Iterable[Program], *, compiled: bool = False) -> None:
+    """Begins to load programmes that the folder has, in the background and one after the other.
+
+    Args:
+      programs: in the order in which they will be asked for.
+      compiled: whether those that it has not are compiled.
+    """
     folder = _folder()
-    if jax.config.jax_disable_jit or folder is None:
+    if jax.config.jax_disable_jit:
         return
     for program in programs:
-        if (folder / program.name).exists():
+        if compiled or (folder is not None and (folder / program.name).exists()):
             future, new = _promised(program)
             if new:
-                _workers().submit(_keep, future, program)
+                _begun.append((_workers().submit(_keep, future, program), program))
+
+
+def abandon() -> None:
+    """Gives up what `prepare` was asked for and has not begun: a process ends sooner."""
+    while _begun:
+        job, program = _begun.pop()
+        if job.cancel():
+            with _promises_lock:
+                del _promises[_key_of(program)]
 
 
 def run(function: Callable[..., tuple], statics: tuple[Hashable, ...], *arguments: Any) -> tuple:
@@ -118,11 +132,17 @@ def remembered(name: str, find: Callable[[], str]) -> str:
 
 _promises: dict[tuple, Future] = {}
 _promises_lock = threading.Lock()
+_begun: list[tuple[Future, Program]] = []
+"""What `prepare` was asked for."""
+
+
+def _key_of(program: Program) -> tuple:
+    return program.function, program.statics, program.shapes
 
 
 def _promised(program: Program) -> tuple[Future, bool]:
     """Where a programme is or will be, and whether that is up to the caller."""
-    key = program.function, program.statics, program.shapes
+    key = _key_of(program)
     with _promises_lock:
         new = key not in _promises
         return _promises.setdefault(key, Future()), new
@@ -130,7 +150,7 @@ def _promised(program: Program) -> tuple[Future, bool]:
 
 @functools.cache
 def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, thread_name_prefix="uqdm-programs")
+    return ThreadPoolExecutor(max(2, min(os.cpu_count() or 2, 8)), thread_name_prefix="uqdm-programs")
 
 
 def _keep(future: Future, program: Program) -> None:

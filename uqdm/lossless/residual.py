@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from channel_sim.entropy import Reader, Writer
-from uqdm.contract import Model, PixelState, Reconstruction, Residual
+from uqdm.contract import Model, PixelState, PreparedModel, Reconstruction, Residual
 
 __all__ = ["ExactWhereKnown", "ResidualState", "WithResidual"]
 
@@ -121,6 +121,11 @@ class WithResidual:
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> ResidualState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
         return ResidualState(self.model.new_state(height, width, seed, picture), self.steps_before, picture)
+
+    def prepare(self, height: int, width: int, *, shown: bool, compiled: bool) -> None:
+        """Begins to make ready what the model's steps take (uqdm.contract.PreparedModel)."""
+        if isinstance(self.model, PreparedModel):
+            self.model.prepare(height, width, shown=shown, compiled=compiled)
 
     def expect(self, states: Sequence[ResidualState], step: int) -> None:
         """Tells states of pictures of one size what to expect of a step; pixels ask their own networks."""

@@ -1,8 +1,8 @@
 """Asking the network of the nested process: pictures of any size, by a few programmes that are compiled once.
 
-One programme per capacity (uqdm.exact.grids) evaluates the trunk, and one per capacity and band each of references and
-estimates (uqdm.nested.integer_network). All steps share them: tables of all steps are arguments, and the step is a
-number. Pictures are cut and put together here.
+One programme per capacity (uqdm.exact.grids) evaluates the trunk, and one per capacity and band the outputs
+(uqdm.nested.integer_network). References, estimates and all steps share them: weights and tables of all steps are
+arguments, and the step is a number. Pictures are cut and put together here.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from jaxtyping import Int8, Int16
 from uqdm.exact.convolution import proven_convolution
 from uqdm.exact.grids import CAPACITIES, FARTHEST, Capacity, Cells, laid_out, pieces, taken_back
 from uqdm.exact.parts import Placed, concurrently, joined, placed
-from uqdm.exact.programs import Program, prepare, ready
+from uqdm.exact.programs import Program, ready
 from uqdm.nested import integer_network as integer
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.network_integers import IntegerArrays
@@ -65,23 +65,22 @@ class Evaluation:
         """The third output d (uqdm.nested.process, Eq. 6)."""
         return self._outputs("estimates", 1, units, step, range(self._config.bands))[0]
 
-    def prepare(self, height: int, width: int, *, estimates: bool) -> None:
-        """Begins to load what references of a picture's grid take, and maybe estimates, in the background."""
+    def programs_of(self, height: int, width: int) -> list[Program]:
+        """The programmes that a picture's grid takes."""
         capacities = {piece.capacity for piece in pieces(1, height, width, self._halo)}
-        names = self._names(2 if estimates else 1)
-        prepare(self.program(*name, capacity) for name in names for capacity in capacities)
+        return [self.program(*name, capacity) for name in self._names for capacity in capacities]
 
     def programs(self) -> list[Program]:
         """All programmes, for pictures of all sizes."""
-        return [self.program(*name, capacity) for capacity in CAPACITIES for name in self._names(2)]
+        return [self.program(*name, capacity) for capacity in CAPACITIES for name in self._names]
 
-    def _names(self, outputs: int) -> list[tuple[str, int]]:
-        """Kinds and bands of programmes: the trunk, and the first or both of the outputs."""
-        kinds = ("references", "estimates")[:outputs]
-        return [("trunk", 0), *((kind, band) for kind in kinds for band in range(self._config.bands))]
+    @property
+    def _names(self) -> list[tuple[str, int]]:
+        """Of all programmes, a kind and a band that they are for: the trunk, and outputs."""
+        return [("trunk", 0), *(("references", band) for band in range(self._config.bands))]
 
     def program(self, kind: str, band: int, capacity: Capacity) -> Program:
-        """One of the programmes: the trunk's, or those of references or estimates of a band."""
+        """The programme of the trunk, or of references or estimates of a band, which share one."""
         config, places = self._config, capacity.places
         step = jax.ShapeDtypeStruct((), np.int32)
         units = jax.ShapeDtypeStruct((places, config.channels), np.int8)
@@ -91,9 +90,8 @@ class Evaluation:
         weights = self._weights_of(kind, band)
         if kind == "trunk":
             return Program(integer.trunk, (config, capacity, self._convolution), (weights, step, units, cells))
-        function = integer.references if kind == "references" else integer.estimates
         statics = config, band, capacity, self._convolution
-        return Program(function, statics, (weights, step, units, hidden, cells))
+        return Program(integer.outputs, statics, (weights, step, units, hidden, cells))
 
     @cached_property
     def _convolution(self) -> str:
@@ -111,7 +109,7 @@ class Evaluation:
         for own, hidden in zip(all_placed, self._hidden(units, step, all_placed), strict=True):
             piece = own.piece
             laid = jax.device_put(laid_out(units[piece.grids, piece.rows, piece.columns], piece.capacity))
-            given = self._of_parts(kind, bands, own, step, laid, hidden)
+            given = self._of_parts(kind, count, bands, own, step, laid, hidden)
             for band, results in zip(bands, given, strict=True):
                 start, stop = self._config.channel_range(range(band, band + 1))
                 for array, result in zip(whole, results, strict=True):
@@ -122,9 +120,16 @@ class Evaluation:
         return whole
 
     def _of_parts(
-        self, kind: str, bands: range, own: Placed, step: int, laid: jax.Array, hidden: list[jax.Array | None]
+        self,
+        kind: str,
+        count: int,
+        bands: range,
+        own: Placed,
+        step: int,
+        laid: jax.Array,
+        hidden: list[jax.Array | None],
     ) -> list[list[np.ndarray]]:
-        """What the programmes of some bands give for a piece; fills in what the trunk gives where that is missing."""
+        """So many outputs of some bands for a piece; fills in what the trunk gives where that is missing."""
         number, capacity = self._steps[step], own.capacity
         self._load([("trunk", 0), *((kind, band) for band in bands)], capacity)
 
@@ -134,7 +139,7 @@ class Evaluation:
                 (features,) = self._call("trunk", 0, capacity)(number, laid, cells)
                 hidden[part] = features
             given = [self._call(kind, band, capacity)(number, laid, features, cells) for band in bands]
-            return [[np.asarray(result) for result in results] for results in given]
+            return [[np.asarray(result) for result in results[:count]] for results in given]
 
         given = concurrently(ask, range(len(own.parts)))
         return [

@@ -3,6 +3,9 @@
 Everything between the bytes of a stream and what they mean is integer arithmetic. Convolutions run as ordinary
 float32 convolutions on integers, which are exact (uqdm.exact.convolution) and as fast as any other. Everything else is
 int32. Which integers, and in which units: uqdm.nested.network_integers.
+
+There are two programmes, `trunk` and `outputs`. An estimate is a location under other weights, so both outputs of a
+reference and the estimate of a band come from one programme that is compiled and loaded once.
 """
 
 import functools
@@ -38,7 +41,7 @@ from uqdm.nested.network_integers import (
     IntegerArrays,
 )
 
-__all__ = ["band_weights_of", "estimates", "references", "trunk", "trunk_weights_of"]
+__all__ = ["band_weights_of", "outputs", "trunk", "trunk_weights_of"]
 
 
 def log2_of_sum(total: Array) -> Array:
@@ -80,19 +83,25 @@ def trunk_weights_of(config: NetworkConfig, arrays: IntegerArrays, convolution: 
 
 
 def band_weights_of(config: NetworkConfig, arrays: IntegerArrays, convolution: str, band: int, kind: str) -> Weights:
-    """What `references` or `estimates` (the kind) takes for a band: kernels, and tables of all steps."""
+    """What `outputs` takes for "references" or "estimates" (the kind) of a band: kernels, and tables of all steps."""
     first, last = config.channel_range(range(band, band + 1))
     kinds = config.kind_range(band)
     side, dtype = _side(band), CONVOLUTIONS[convolution].dtype
     context = {name: arrays[f"context/{name}"][..., kinds].astype(np.int32) for name in ("weights", "values")}
     rows = {name: np.tile(arrays[f"context/{name}"][..., kinds].astype(np.int32), side) for name in ("bias", "gain")}
     if kind == "references":
-        head, by_sign = "reference_head", ("sign", "zero_cell")
+        head, limit, by_sign = "reference_head", LOCATION_LIMIT, {"sign": "sign", "zero_cell": "zero_cell"}
         parts = {"location": slice(first, last), "scale": slice(config.channels + first, config.channels + last)}
     else:
-        head, by_sign = "estimate_head", ("estimate_sign", "estimate_logarithm")
-        parts = {"estimate": slice(first, last)}
-    rows |= {name: np.tile(arrays[name][..., kinds].astype(np.int32), side) for name in by_sign}
+        head, limit, by_sign = (
+            "estimate_head",
+            ESTIMATE_LIMIT,
+            {"sign": "estimate_sign", "logarithm": "estimate_logarithm"},
+        )
+        parts = dict.fromkeys(("location", "scale"), slice(first, last))  # nobody asks for the latter
+    none = np.zeros((config.steps + 1, rows["gain"].shape[-1]), np.int32)
+    rows |= dict.fromkeys(("sign", "zero_cell", "logarithm"), none)
+    rows |= {name: np.tile(arrays[array][..., kinds].astype(np.int32), side) for name, array in by_sign.items()}
     kernel, tables = arrays[f"{head}/kernel"][0, 0], _tables(config, arrays, head)
     weights: Weights = {
         "heads": {name: kernel[:, channels].astype(dtype) for name, channels in parts.items()},
@@ -100,6 +109,7 @@ def band_weights_of(config: NetworkConfig, arrays: IntegerArrays, convolution: s
         "sums": rows_of_sums(context["weights"], side),
         "values": rows_of_values(context["values"], side),
         "rows": rows,
+        "limit": np.asarray(limit, np.int32),
     }
     if band + 1 < config.bands:
         weights["children"] = sums_of_children(side, kinds.stop - kinds.start).astype(dtype)
@@ -295,7 +305,7 @@ def _local(
     return said
 
 
-def references(
+def outputs(
     config: NetworkConfig,
     band: int,
     capacity: Capacity,
@@ -306,7 +316,7 @@ def references(
     hidden: UInt8[Array, "places width"],
     cells: Cells,
 ) -> tuple[Int16[Array, "places c"], Int16[Array, "places c"]]:
-    """Location and log2-scale before a step, for the c channels of a band.
+    """Location and log2-scale before a step, or the estimate after it, for the c channels of a band.
 
     Args:
       config: shape of the network.
@@ -320,12 +330,14 @@ def references(
       cells: as for `trunk`.
 
     Returns:
-      a and b.
+      a and b; or d, the third output (uqdm.nested.process, Eq. 6), and what has no meaning.
     """
     way, sweep = CONVOLUTIONS[convolution], Sweep(capacity, cells)
     said = _neighbourhood(config, band, convolution, weights, step, units, sweep)
-    own = _units_of(config, units, band)
-    sign, zero_cell = (weights["rows"][name][step][None, None] for name in ("sign", "zero_cell"))
+    own, limit = _units_of(config, units, band), weights["limit"]
+    by_sign, by_logarithm, zero_cell = (
+        weights["rows"][name][step][None, None] for name in ("sign", "logarithm", "zero_cell")
+    )
 
     def head(name: str, start: Array) -> Array:
         sums = way.product(sweep.at(hidden, start), weights["heads"][name])
@@ -333,46 +345,15 @@ def references(
 
     def work(start):
         given, mine = said(start), sweep.at(own, start).astype(jnp.int32)
-        location = ((given.location + (1 << 9)) >> 10) + head("location", start) + jnp.sign(mine) * sign
+        location = ((given.location + (1 << 9)) >> 10) + head("location", start)
+        location = location + jnp.sign(mine) * (by_sign + ((given.logarithm * by_logarithm + (1 << 15)) >> 16))
         log2_scale = given.scale + head("scale", start) + jnp.where(mine == 0, zero_cell, 0)
         if given.local is not None:
             location, log2_scale = location + given.local[0], log2_scale + given.local[1]
         return (
-            jnp.clip(location, -LOCATION_LIMIT, LOCATION_LIMIT).astype(jnp.int16),
+            jnp.clip(location, -limit, limit).astype(jnp.int16),
             jnp.clip(log2_scale, -LOG2_SCALE_LIMIT, LOG2_SCALE_LIMIT).astype(jnp.int16),
         )
 
-    a, b = sweep.fill(work)
-    return _flat(a), _flat(b)
-
-
-def estimates(
-    config: NetworkConfig,
-    band: int,
-    capacity: Capacity,
-    convolution: str,
-    weights: Weights,
-    step: Int[Array, ""],
-    units: Int8[Array, "places C"],
-    hidden: UInt8[Array, "places width"],
-    cells: Cells,
-) -> tuple[Int16[Array, "places c"]]:
-    """The third output d after a step (uqdm.nested.process, Eq. 6); arguments are those of `references`."""
-    way, sweep = CONVOLUTIONS[convolution], Sweep(capacity, cells)
-    said = _neighbourhood(config, band, convolution, weights, step, units, sweep)
-    own = _units_of(config, units, band)
-    by_sign, by_logarithm = (
-        weights["rows"][name][step][None, None] for name in ("estimate_sign", "estimate_logarithm")
-    )
-
-    def work(start):
-        given, sign = said(start), jnp.sign(sweep.at(own, start).astype(jnp.int32))
-        sums = way.product(sweep.at(hidden, start), weights["heads"]["estimate"])
-        d = _rescaled(weights["head_tables"]["estimate"][step], sums).reshape(-1, *own.shape[1:])
-        d = d + ((given.location + (1 << 9)) >> 10)
-        if given.local is not None:
-            d = d + given.local[0]
-        d = d + sign * (by_sign + ((given.logarithm * by_logarithm + (1 << 15)) >> 16))
-        return (jnp.clip(d, -ESTIMATE_LIMIT, ESTIMATE_LIMIT).astype(jnp.int16),)
-
-    return (_flat(*sweep.fill(work)),)
+    first, second = sweep.fill(work)
+    return _flat(first), _flat(second)

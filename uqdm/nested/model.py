@@ -33,7 +33,8 @@ from jaxtyping import Float, Float32, Int, Int8, Int16, Int32, UInt8
 from channel_sim.split_tables import SplitTables
 from uqdm import archive
 from uqdm.exact.fixed_point import Parameters
-from uqdm.exact.programs import Program
+from uqdm.exact.parts import concurrently
+from uqdm.exact.programs import Program, prepare
 from uqdm.nested import network_config as networks
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.preview import mean_estimate, shown_state
@@ -51,6 +52,8 @@ __all__ = ["FORMAT_OF_OPENINGS", "OPENING", "NestedModel"]
 _FORMAT, FORMAT_OF_OPENINGS = 2, 3
 OPENING = "opening/"
 _POSTFILTER = "preview/postfilter/"
+_PIECE = 2**18
+"""Coefficients that are worked on at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -286,11 +289,16 @@ class NestedModel(archive.Contents):
 
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""
-        for network in self.networks:
-            network.evaluation.prepare(*self.source.grid(height, width), estimates=picture is None)
-        if self.postfilter and picture is None:
-            self.postfilter.prepare(height, width)
+        self.prepare(height, width, shown=picture is None, compiled=False)
         return NestedState(self.code, height, width, seed, picture)
+
+    def prepare(self, height: int, width: int, *, shown: bool, compiled: bool) -> None:
+        """Begins to make ready what pictures of a size take, in the background (uqdm.contract.PreparedModel)."""
+        grid = self.source.grid(height, width)
+        coded = [program for network in self.networks for program in network.evaluation.programs_of(*grid)]
+        filtered = self.postfilter.programs_of(height, width) if self.postfilter and shown else []
+        # The filter is asked for last, but takes longest to compile.
+        prepare([*filtered, *coded] if compiled else [*coded, *filtered], compiled=compiled)
 
     def programs(self) -> list[Program]:
         """What is compiled for pictures of all sizes; a programme that is ready is never compiled again."""
@@ -372,10 +380,13 @@ class NestedModel(archive.Contents):
         """
         d, classes = self.network_of(step).estimates(units[None], step)[0], block_classes(*units.shape[:2])
         levels = self.schedule.levels.zero[step], self.schedule.levels.other[step]
-        estimate, rows = np.empty(units.shape, np.int32), max(1, 2**20 // units[0].size)
-        for start in range(0, len(units), rows):  # a few at a time, so that memory stays bounded
+        estimate, rows = np.empty(units.shape, np.int32), max(1, _PIECE // units[0].size)
+
+        def fill(start: int) -> None:
             part = slice(start, start + rows)
             estimate[part] = self.levels.estimate(levels, classes[part], midpoint[part], shift[part], d[part])
+
+        concurrently(fill, range(0, len(units), rows))  # a few rows at a time, so that memory stays bounded
         return estimate
 
     def pixels(self, coefficients: Int32[np.ndarray, "h w C"]) -> UInt8[np.ndarray, "H W 3"]:

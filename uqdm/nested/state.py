@@ -14,6 +14,7 @@ import numpy as np
 from channel_sim.entropy import Reader, Sampler, Writer
 from channel_sim.refinement import OPEN, Interval, TableReference, receive_refinement, refinement_bits, send_refinement
 from channel_sim.split_tables import SplitTables
+from uqdm.exact.parts import concurrently
 from uqdm.nested.grid import grid_of
 from uqdm.nested.process import LevelTables
 from uqdm.nested.quantization import PRICE_OF_HALVING, PRICE_OF_SPLITTING, stay_if_worth
@@ -24,7 +25,7 @@ __all__ = ["Estimates", "NestedCode", "NestedState", "Part", "cells_of"]
 
 _LARGEST = 2**30
 """No coefficient of a picture comes near so many ticks."""
-_PIECE = 2**20
+_PIECE = 2**18
 """Coefficients that are worked on at a time."""
 
 
@@ -280,9 +281,12 @@ class NestedState:
     def move_into_cells(self, ticks: np.ndarray, step: int) -> None:
         """Limits coefficients to `bounds`, in place and a few at a time so that memory stays bounded."""
         flat, (zero, other) = ticks.reshape(-1), self.grid.levels(step)
-        for start in range(0, len(flat), _PIECE):
+
+        def limit(start: int) -> None:
             part = slice(start, start + _PIECE)
             flat[part] = np.clip(flat[part], *self._ends(part, zero, other))
+
+        concurrently(limit, range(0, len(flat), _PIECE))
         if self.known is not None:
             members, ends = self._known_ends
             flat[members] = np.clip(flat[members], *ends)

@@ -24,7 +24,7 @@ from uqdm.exact.convolution import proven_convolution
 from uqdm.exact.fixed_point import Parameters
 from uqdm.exact.grids import CAPACITIES, FARTHEST, Capacity, Cells, laid_out, pieces, taken_back
 from uqdm.exact.parts import concurrently, joined, placed
-from uqdm.exact.programs import Program, prepare, ready
+from uqdm.exact.programs import Program, ready
 from uqdm.postfilter import config as configs
 from uqdm.postfilter import integer_network as integer
 from uqdm.postfilter.config import GREY, FilterConfig
@@ -112,11 +112,11 @@ class Postfilter:
         """Whether previews after so many steps are filtered."""
         return bool(self.arrays["filtered"][step])
 
-    def prepare(self, height: int, width: int) -> None:
-        """Begins to load what a picture of so many pixels takes, in the background."""
+    def programs_of(self, height: int, width: int) -> list[Program]:
+        """The programmes that a picture of so many pixels takes."""
         rows, columns = (-(-side // self.cell_side) for side in (height, width))
         capacities = {_of_chunks(piece.capacity) for piece in pieces(1, rows, columns, self._halo)}
-        prepare(self.program(capacity) for capacity in capacities)
+        return [self.program(capacity) for capacity in capacities]
 
     def programs(self) -> list[Program]:
         """All programmes, for pictures of all sizes."""
