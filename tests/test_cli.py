@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -491,6 +492,29 @@ def test_an_interrupted_command_ends_at_once_and_leaves_nothing(folder, tmp_path
         assert all(line.startswith(("compiling", "encode:")) for line in said[:-1])
         assert time.monotonic() - sent < 10
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", "bell\a", "x" * 65])
+@pytest.mark.parametrize("command", ["import-checkpoint", "import-autoencoder"])
+def test_names_of_models_are_one_printable_line(command, name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "one", "two", *(["three"] if command == "import-autoencoder" else []), "out.npz", "--name", name])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert "--name: must be one printable line of 1 to 64 characters" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["report", "plot", "allocation"])
+def test_models_that_lack_a_part_are_refused_in_one_line(run, folder, tmp_path, command):
+    """A coder of latents without its autoencoder."""
+    name = {"report": "out.html"}.get(command, "out.png")
+    coder = Path(uqdm.__file__).parent / "weights" / "taef2_coder.npz"
+    code, _, err = run(command, str(folder / "in.png"), "-o", name, "--model", str(coder), model=False)
+    assert code == 2
+    assert "lacks the autoencoder of its latents" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize(

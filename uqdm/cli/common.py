@@ -22,6 +22,7 @@ __all__ = [
     "fraction",
     "make_ready",
     "model_for",
+    "model_name",
     "model_of",
     "opened_picture",
     "percentage",
@@ -37,6 +38,10 @@ __all__ = [
     "with_model",
     "with_picture",
 ]
+
+
+_LONGEST_NAME = 64
+"""Of a model, in characters."""
 
 
 class PipelineFolder(str):
@@ -198,6 +203,13 @@ def count(text: str) -> int:
 def seed(text: str) -> int:
     """An argument: a whole number in [0, 2^32)."""
     return _whole(text, 0, 2**32)
+
+
+def model_name(text: str) -> str:
+    """An argument: what a model file calls itself, which other commands print."""
+    if not (text.strip() and text.isprintable() and len(text) <= _LONGEST_NAME):
+        raise argparse.ArgumentTypeError(f"must be one printable line of 1 to {_LONGEST_NAME} characters, got {text!r}")
+    return text
 
 
 def _number(text: str) -> float:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from uqdm.cli.common import Commands, model_of, with_force
+from uqdm.cli.common import Commands, model_name, model_of, with_force
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import may_write, write
 from uqdm.cli.progress import Progress, say
@@ -22,7 +22,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("config", metavar="CONFIG.json", help="that lies beside it")
     sub.add_argument("output", metavar="OUT.npz", help="the model file")
     sub.add_argument("--raw", action="store_true", help="raw weights and the configured gamma, not moving averages")
-    sub.add_argument("--name", default="uqdm", help="name in the model file")
+    sub.add_argument("--name", type=model_name, default="uqdm", help="name in the model file")
     with_force(sub)
 
     sub = commands.add(
@@ -34,7 +34,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("encoder", metavar="ENCODER.pth", help="what PyTorch saved of the encoder")
     sub.add_argument("decoder", metavar="DECODER.pth", help="and of the decoder")
     sub.add_argument("output", metavar="OUT.npz", help="the model file")
-    sub.add_argument("--name", default="autoencoder", help="name in the model file")
+    sub.add_argument("--name", type=model_name, default="autoencoder", help="name in the model file")
     with_force(sub)
 
     sub = commands.add(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from uqdm.cli.common import (
     Commands,
+    about,
     count,
     model_for,
     picture_of,
@@ -292,7 +293,8 @@ def _plot(options: argparse.Namespace) -> None:
         with Progress(len(pictures) * (1 + len(BASELINES)), "plot") as bar:
             for path, picture in pictures.items():
                 model = model_for(options.model, picture)
-                rows += [(path, point) for point in progressive_points(picture, model, metrics=[metric])]
+                with about(path):
+                    rows += [(path, point) for point in progressive_points(picture, model, metrics=[metric])]
                 bar.update()
                 for codec in BASELINES:
                     rows += [(path, point) for point in baseline_points(codec, picture, [metric])]
@@ -336,7 +338,7 @@ def _report(options: argparse.Namespace) -> None:
     model = model_for(options.model, picture)
     if options.draws and not can_draw(model):
         raise UserError(f"the model {model.name!r} cannot draw: leave --draws out, or choose another --model")
-    with Progress(2 * model.steps, "report") as bar:
+    with about(options.image), Progress(2 * model.steps, "report") as bar:
         text = report(Path(options.image).name, picture, model, draws=options.draws, on_step=bar.update)
     write(options.output, text.encode())
     say(f"{options.output}: {len(text) / 2**20:.1f} MiB; open it in a browser")
@@ -352,6 +354,6 @@ def _allocation(options: argparse.Namespace) -> None:
     model = model_for(options.model, picture)
     if not isinstance(model, NestedModel):
         raise UserError("only models of the nested process have blocks: choose another --model")
-    with Progress(model.steps, "allocation") as bar:
+    with about(options.image), Progress(model.steps, "allocation") as bar:
         bits = block_bits(picture, model, on_step=bar.update)
     write(options.output, plot_allocation(picture, bits, model.block, Path(options.output).suffix[1:].lower()))
