@@ -498,7 +498,9 @@ def test_an_interrupted_command_ends_at_once_and_leaves_nothing(folder, tmp_path
 @pytest.mark.parametrize("command", ["import-checkpoint", "import-autoencoder"])
 def test_names_of_models_are_one_printable_line(command, name, capsys):
     with pytest.raises(SystemExit) as ended:
-        main([command, "one", "two", *(["three"] if command == "import-autoencoder" else []), "out.npz", "--name", name])
+        main(
+            [command, "one", "two", *(["three"] if command == "import-autoencoder" else []), "out.npz", "--name", name]
+        )
     assert ended.value.code == 2
     err = capsys.readouterr().err
     assert "--name: must be one printable line of 1 to 64 characters" in err

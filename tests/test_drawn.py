@@ -11,11 +11,12 @@ from PIL import Image, ImageDraw
 from plain_drawn import decode_drawn
 
 import uqdm
-from channel_sim.entropy import PRECISION, Writer
+from channel_sim.entropy import Writer
 from uqdm.codec import container
 from uqdm.codec.api import check_against
+from uqdm.drawn import decisions as decisions_module
 from uqdm.drawn.colours import MODES, Colours
-from uqdm.drawn.counts import Counts
+from uqdm.drawn.decisions import Decisions, hashed
 from uqdm.drawn.fewer_colours import in_colours, nearest_to
 from uqdm.drawn.model import DrawnModel, looks_drawn
 from uqdm.drawn.passes import NEIGHBOURS, PASSES, lattice, rows_of
@@ -75,19 +76,37 @@ def test_every_mode_is_told_back(mode, monkeypatch):
         np.testing.assert_array_equal(uqdm.decode(uqdm.encode(picture, model=DRAWN)), picture)
 
 
-def test_counts_are_probabilities_and_learn():
-    counts = Counts(np.array([[1, 2, 5], [7, 1, 1]]), step=10, limit=100)
-    table, rows = counts.table(np.array([1, 1, 0]))
-    np.testing.assert_array_equal(rows, [1, 1, 0])
-    assert (table.frequencies.sum(1) == 2**PRECISION).all()
-    before = counts.copy()
-    counts.add(np.array([0, 0, 1]), np.array([0, 0, 2]))
-    np.testing.assert_array_equal(counts.counts, [[21, 2, 5], [7, 1, 11]])
-    np.testing.assert_array_equal(before.counts, [[1, 2, 5], [7, 1, 1]])
-    for _ in range(20):
-        counts.add(np.zeros(5, int), np.zeros(5, int))
-    assert counts.counts[0].sum() <= 100
-    assert counts.counts.min() >= 1
+def test_decisions_are_learned_in_their_contexts():
+    """What a context tells costs next to nothing soon, and a copy knows what was known when it was made."""
+    rng, spent = np.random.default_rng(0), []
+    decisions = Decisions(contexts=2, sets=1, slots_log2=8)
+
+    def exchange(table, rows, symbols):
+        spent.append(table.bits[rows, symbols].sum())
+        return symbols
+
+    for number in range(200):
+        bits = rng.integers(0, 2, 8)
+        if number == 1:
+            early = decisions.copy()
+        decisions.make(exchange, np.stack([hashed(0, bits), hashed(0, 0 * bits)]), 0 * bits, bits)
+        decisions.learn()
+    assert spent[0] == 8, "nothing is known at first"
+    assert spent[-1] < 0.1
+    late, spent = spent[-1], []
+    for one in (early, decisions):
+        one.make(exchange, np.stack([hashed(0, bits), hashed(0, 0 * bits)]), 0 * bits, bits)
+    assert spent[0] > 1 > spent[1]
+    assert spent[1] == pytest.approx(late, abs=0.1)
+
+
+def test_roots_and_logarithms_are_those_of_real_numbers():
+    ones = decisions_module._table().frequencies[:, 1] / 2**24
+    z = np.arange(-4095, 4096) / 256
+    np.testing.assert_allclose(ones, 1 / (1 + 2.0**-z), atol=2**-24)
+    logarithms = np.floor(256 * np.log2(2 * np.arange(4096) + 1))
+    assert np.abs(decisions_module._LOGARITHMS - logarithms).max() <= 1
+    assert decisions_module._LOGARITHMS[0] == 0
 
 
 def test_flat_colours_cost_next_to_nothing():
@@ -108,7 +127,7 @@ def test_no_file_is_larger_than_its_pixels():
 
 
 def test_a_mode_that_does_not_fit_a_picture_is_not_kept(monkeypatch):
-    monkeypatch.setattr("uqdm.drawn.model._best_mode", lambda _: 2)
+    monkeypatch.setattr("uqdm.drawn.model._best_mode", lambda _: 1)
     picture = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     assert len(uqdm.encode(picture, model=DRAWN)) > picture.size + 64
     data = uqdm.encode(picture, lossless=True)
@@ -123,7 +142,7 @@ def test_text_is_smaller_than_as_a_png():
 
 def test_colours_are_counted_alike_by_both_sides():
     """What a writer is told is what the ideal code lengths of its symbols add up to."""
-    picture, writer, colours = page_of_text(64).astype(np.int64), Writer(), Colours(2, 64 * 64)
+    picture, writer, colours = page_of_text(64).astype(np.int64), Writer(), Colours(1, 64 * 64)
     flat = picture.reshape(-1, 3)
     for index in range(PASSES):
         for row in rows_of(index, 64, 64):

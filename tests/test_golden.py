@@ -9,6 +9,7 @@ import pytest
 
 import uqdm
 from uqdm.codec.api import receiver_of
+from uqdm.drawn.model import DrawnModel
 from uqdm.library import SHIPPED
 from uqdm.lossless.predicted import load_residual
 from uqdm.pictures import read_picture
@@ -31,6 +32,18 @@ def test_golden_streams_decode_to_their_states(folder, name):
     assert receiver.step == expected["steps"]
     assert hashlib.sha256(receiver.state.midpoint.astype("<i4").tobytes()).hexdigest() == expected["state"]
     np.testing.assert_array_equal(receiver.picture(), read_picture((folder / f"{name}.png").read_bytes()))
+
+
+DRAWN = sorted((Path(__file__).parent / "golden_drawn").glob("*/*.uqdm"))
+
+
+def test_there_are_golden_streams_of_the_drawn_process():
+    assert DrawnModel().id[:4].hex() in {path.parent.name for path in DRAWN}
+
+
+@pytest.mark.parametrize("path", DRAWN, ids=lambda path: path.stem)
+def test_golden_drawn_streams_decode_exactly(path):
+    np.testing.assert_array_equal(uqdm.decode(path.read_bytes()), read_picture(path.with_suffix(".png").read_bytes()))
 
 
 LOSSLESS = sorted((Path(__file__).parent / "golden_lossless").glob("*/*.uqdm"))

@@ -17,7 +17,7 @@ from random_autoencoder import random_autoencoder, random_latent_file, random_pr
 
 import uqdm
 from channel_sim import SplitTables
-from channel_sim.entropy import Reader, Writer
+from channel_sim.entropy import PRECISION, Reader, Writer
 from uqdm import archive
 from uqdm.cli import main
 from uqdm.codec.api import receiver_of
@@ -25,6 +25,7 @@ from uqdm.evaluation import read_points
 from uqdm.evaluation.latent_baselines import COLOURS, WIDTHS
 from uqdm.latent import network as networks
 from uqdm.latent.counted import LARGEST, decode_counted, encode_counted, read_rounded, write_rounded
+from uqdm.latent.counts import Counts
 from uqdm.latent.denoising import denoised, gamma_of
 from uqdm.latent.file import read_model
 from uqdm.latent.linear import LinearPredictor, moments
@@ -36,6 +37,21 @@ from uqdm.latent.train import Recipe, Trainer
 from uqdm.metrics import psnr_db
 
 GOLDEN = Path(__file__).parent / "golden_latent"
+
+
+def test_counts_are_probabilities_and_learn():
+    counts = Counts(np.array([[1, 2, 5], [7, 1, 1]]), step=10, limit=100)
+    table, rows = counts.table(np.array([1, 1, 0]))
+    np.testing.assert_array_equal(rows, [1, 1, 0])
+    assert (table.frequencies.sum(1) == 2**PRECISION).all()
+    before = counts.copy()
+    counts.add(np.array([0, 0, 1]), np.array([0, 0, 2]))
+    np.testing.assert_array_equal(counts.counts, [[21, 2, 5], [7, 1, 11]])
+    np.testing.assert_array_equal(before.counts, [[1, 2, 5], [7, 1, 1]])
+    for _ in range(20):
+        counts.add(np.zeros(5, int), np.zeros(5, int))
+    assert counts.counts[0].sum() <= 100
+    assert counts.counts.min() >= 1
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ EXTRAS = 0x40
 MODEL_ID_BYTES = RESIDUAL_ID_BYTES = 4
 RESIDUAL_STEPS = 4
 """Steps of a lossless residual."""
-EXACT_STEPS = {bytes.fromhex("56ed53f5"): 13}
+EXACT_STEPS = {bytes.fromhex("27365cd8"): 13}
 """Models with which so many steps make the picture exact: uqdm.drawn."""
 MAX_PIXELS = 2**26
 """Largest picture that is accepted, width times height."""

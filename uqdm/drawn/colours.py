@@ -1,39 +1,44 @@
-"""How the colour of a pixel is told from those around it, in three stages of adaptive symbols.
+"""How the colour of a pixel is told from those around it, by decisions in three stages.
 
-*Whose colour.* Pictures that were drawn repeat colours exactly, and shapes. The first symbol is the number of the first
-of the six nearest neighbours (uqdm.drawn.passes, Eq. 2) that has the pixel's colour; or 6 if it has the colour that the
-last pixel had whose neighbours looked the same; or 7. What looked the same is found by two hashes of colours, of all 16
-neighbours and of the first 9: a slot keeps the colour of the last pixel that fell into it, and how many in a row had
-the same. The longer hash is asked first, the shorter one where that knows nothing. With v the colours, 2^16 R + 2^8 G +
-B, of the neighbours one after the other, beginning with h = 0,
+Pictures that were drawn repeat colours exactly, and shapes. With c_0, ..., c_15 the colours of the neighbours
+(uqdm.drawn.passes, Eq. 2) as numbers 2^16 R + 2^8 G + B, decisions (uqdm.drawn.decisions) are made in six contexts.
 
-    h <- (h + v + 1) 9E3779B97F4A7C15 (hexadecimal) modulo 2^64,      slot = floor(h / 2^(64 - s)),          (1)
+*Whose colour.* Two memories keep, in the slots of hashes of all 16 neighbours and of the first 9, the colour of the
+last pixel that fell there and how many in a row, n, had the same. The candidates are what the two remember, r_0 and
+r_1, and c_0, ..., c_5; one after the other, unless it is unknown or was asked about already, it is decided whether
+the pixel has its colour v. With t_0 and t_1 the numbers n + 1, or 0 where nothing is remembered, q how many
+candidates were asked about before, m the sum of 2^i for the candidates i that have the colour v, and l_i the first
+neighbour that has the colour of neighbour i, the contexts are
 
-s being the number of bits of twice the number of pixels, at most 18.
+    m, t_0, t_1, q      m, l_1, ..., l_5      v, c_0, ..., c_5      m mod 4, v, c_0, ..., c_3
+    m, q, v, c_0, c_1   m, l_1, ..., l_15                                                                   (1)
 
-The context of the symbol is, where a slot knows something, 7 (8 i + n) + k: i = 0 for the longer and 1 for the shorter
-hash, n how often in a row it was right, at most 7, and k the first of the six neighbours that has its colour (6 if none
-has). Elsewhere it is the pattern of which neighbours are equal among themselves: with l_i the first j with the colour
-of neighbour i,
+*Which known colour.* Colours that were new once have numbers from 1 on in the order in which they came, up to 1023.
+The number of a colour follows, or 0 if it has none, as ten bits, the highest first; a bit that cannot be 1 is not
+sent. With k the bits so far behind a 1, the contexts are
 
-    112 + sum_i l_i i!,     i = 0, ..., 5,   < 832.                                                         (2)
+    k      k, c_0      k, c_1      k, c_0, c_1      k, c_0, ..., c_3      k, c_0, ..., c_5.                (2)
 
-A pattern that is met for the first time begins with what is known of its coarser pattern, l_0 + l_1 + 2 l_2.
+*Which new colour.* Then green, red and blue come as differences, modulo 256 from -128 to 127, from the mean m of the
+two nearest neighbours, floor((a + b + 1) / 2),
 
-*Which known colour.* Colours that were new once have numbers from 1 on in the order in which they came, up to 1023. The
-number of a colour follows a 7, or 0 if it has none.
+    g - m_G,     r - m_R - (g - m_G),     b - m_B - (g - m_G):                                              (3)
 
-*Which new colour.* Then green, red and blue come as differences, modulo 256, from the mean m of the two nearest
-neighbours, floor((a + b + 1) / 2),
+whether it is not 0, whether it is negative, how many bits its magnitude has, one after the other, and these bits but
+the first, the highest first. With k the number of what is decided, j the colour in this order, d_1 and d_2 the
+differences of the colour before and of the one before that, limited to +-15, and a, b, c, d the values of the colour
+in the first four neighbours, the contexts are
 
-    g - m_G,     r - m_R - (g - m_G),     b - m_B - (g - m_G),                                              (3)
+    k, j, activity      k, j, d_1, d_2      k, j, a, b      k, j, c_0, c_1
+    k, j, a - b (limited to +-15), c + d - a - b (to +-31)      k, j, activity, d_1 (to +-3)                (4)
 
-in contexts of how much the first four neighbours differ: 0 if not at all, else the number of bits of the largest
-difference of a colour, at most 7.
+The activity is 0 if the first four neighbours do not differ at all, else the number of bits of the largest difference
+of a colour, at most 7.
 
-The sender says which of three *modes* holds: 0 neither numbers colours nor learns differences (noise has nothing to
-learn), 1 learns differences, 2 does both. The symbols of a row are coded stage by stage, under what was known before
-it, and then counted; where pixels of a row share a slot, the last one counts.
+The sender says which of two *modes* holds: in mode 0 colours have no numbers, and the 256 values of a difference are
+equally probable, since noise has nothing to learn; mode 1 is for all else. Decisions about a row are made under what
+was known before it; where pixels of a row share a place of a memory, the last one counts. Of the first row of all
+nothing is known: its values are sent as they are.
 """
 
 import copy
@@ -42,50 +47,47 @@ from typing import NamedTuple
 
 import numpy as np
 
-from channel_sim.entropy import ProbabilityTable, Reader, Sampler, Writer
-from uqdm.drawn.counts import Counts
+from channel_sim.entropy import PRECISION, ProbabilityTable, Reader, Sampler, Writer
+from uqdm.drawn.decisions import Decisions, Exchange, hashed
 
 __all__ = ["MODES", "Colours"]
 
-MODES = 3
+MODES = 2
 _NEAR = 6
-"""Neighbours whose colours have symbols."""
-_REMEMBERED, _NEW = 6, 7
-_FACTORIALS = (1, 1, 2, 6, 24, 120)
-_PATTERNS, _COARSE, _SURE = 720, 6, 7
-_OF_SLOTS = 2 * (_SURE + 1) * (_NEAR + 1)
-_ACTIVITIES = 8
-_UNKNOWN = 128
-"""What is expected of the first pixels."""
+"""Neighbours whose colours are candidates."""
+_CANDIDATES = 2 + _NEAR
+_CONTEXTS = 6
 _HASHED = (16, 9)
-"""Neighbours of the two hashes."""
-_NUMBERED = 1023
+"""Neighbours of the two memories."""
+_SURE = 7
+_NUMBER_BITS = 10
+_NUMBERED = 2**_NUMBER_BITS - 1
 _MOST_SLOTS_LOG2 = 18
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
-
-_Exchange = Callable[[ProbabilityTable, np.ndarray, np.ndarray | None], np.ndarray]
-"""Of a table, the rows of symbols, and the symbols, which a receiver does not know: gives the symbols.
-
-Raises EOFError where the bytes do not determine them all."""
+_NODES = 10
+"""Sets of weights for what is decided about a difference."""
+_FLAT = ProbabilityTable(np.full((1, 256), 2 ** (PRECISION - 8)))
 
 
-class _Expected(NamedTuple):
-    """What is expected of a row of pixels."""
+class _Row(NamedTuple):
+    """What is known of a row of pixels before it."""
 
-    contexts: np.ndarray
+    packed: np.ndarray
+    """c_0, ..., c_15, int64 (16, n)."""
+    values: np.ndarray
+    """The same as red, green and blue, int64 (16, n, 3)."""
+    places: np.ndarray
+    """In both memories, (2, n)."""
     remembered: np.ndarray
-    """Packed colours, -1 where nothing is remembered."""
-    slots: np.ndarray
-    """Of both hashes, (2, n)."""
-    near: np.ndarray
-    """Packed colours of the six neighbours, (6, n)."""
+    """r_0 and r_1, -1 where nothing is remembered, (2, n)."""
+    sure: np.ndarray
+    """t_0 and t_1, (2, n)."""
 
 
 class Colours:
     """What has been learned of a picture's colours so far.
 
     Attributes:
-      mode: 0, 1 or 2.
+      mode: 0 or 1.
     """
 
     def __init__(self, mode: int, pixels: int):
@@ -95,27 +97,20 @@ class Colours:
           mode: what is learned.
           pixels: of the picture.
         """
-        self.mode, self._slots_log2 = mode, min(_MOST_SLOTS_LOG2, (2 * pixels).bit_length())
-        whose = np.zeros((_OF_SLOTS + _PATTERNS, _NEW + 1), np.int64)
-        whose[:_OF_SLOTS] = 1
-        for context in range(_OF_SLOTS):
-            whose[context, context % (_NEAR + 1)] = 8 << context // (_NEAR + 1) % (_SURE + 1)
-        coarse = np.tile(np.array([24, 8, 4, 2, 2, 2, 1, 6]), (_COARSE, 1))
-        self._whose = Counts(whose, step=32, limit=2**20)
-        self._coarse = Counts(coarse, step=4, limit=2**9)
-        distance = np.minimum(np.arange(256), 256 - np.arange(256))
-        shapes = [1 + (64 >> (distance >> max(0, level - 2)).clip(0, 7)) for level in range(_ACTIVITIES)]
-        flat = np.ones((3 * _ACTIVITIES, 256), np.int64)
-        self._differences = Counts(np.tile(shapes, (3, 1)) if mode else flat, step=64, limit=2**19)
-        self._numbers = Counts(np.array([[64] + [0] * _NUMBERED]), step=32, limit=2**16)
+        self.mode = mode
+        slots_log2 = min(_MOST_SLOTS_LOG2, (4 * pixels).bit_length())
+        self._whose = Decisions(_CONTEXTS, 16, slots_log2)
+        self._numbers = Decisions(_CONTEXTS, _NUMBER_BITS, slots_log2)
+        self._differences = Decisions(_CONTEXTS, 3 * _NODES, slots_log2)
         self._numbered = np.zeros(1, np.int64)
-        self._colours = np.full((2, 2**self._slots_log2), -1, np.int32)
-        self._sure = np.zeros((2, 2**self._slots_log2), np.int8)
+        self._shift = np.uint64(64 - slots_log2)
+        self._colours = np.full((2, 2**slots_log2), -1, np.int32)
+        self._sure = np.zeros((2, 2**slots_log2), np.int8)
 
     def copy(self) -> "Colours":
         """A copy that can go its own way."""
         other = copy.copy(self)
-        for name in ("_whose", "_coarse", "_differences", "_numbers", "_numbered", "_colours", "_sure"):
+        for name in ("_whose", "_numbers", "_differences", "_numbered", "_colours", "_sure"):
             setattr(other, name, getattr(self, name).copy())
         return other
 
@@ -125,7 +120,7 @@ class Colours:
         Args:
           writer: takes them.
           colours: int64 (n, 3).
-          neighbours: colours of their neighbours, int64 (16, n, 3); None in the first pass.
+          neighbours: colours of their neighbours, int64 (16, n, 3); None in the first row of the first pass.
         """
 
         def exchange(table: ProbabilityTable, rows: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
@@ -133,7 +128,7 @@ class Colours:
             writer.encode(table, rows, symbols)
             return symbols
 
-        self._row(exchange, len(colours), neighbours, colours)
+        self._exchange(exchange, len(colours), neighbours, colours)
 
     def receive(self, reader: Reader | Sampler, count: int, neighbours: np.ndarray | None) -> np.ndarray | None:
         """Mirror image of `send`; None if the bytes do not determine all colours, and then nothing else is of use."""
@@ -145,88 +140,164 @@ class Colours:
             return symbols
 
         try:
-            return self._row(exchange, count, neighbours, None)
+            return self._exchange(exchange, count, neighbours, None)
         except EOFError:
             return None
 
-    def _row(
-        self, exchange: _Exchange, count: int, neighbours: np.ndarray | None, colours: np.ndarray | None
+    def _exchange(
+        self, exchange: Exchange, count: int, neighbours: np.ndarray | None, colours: np.ndarray | None
     ) -> np.ndarray:
         """Both sides of a row; the receiver does not know the colours."""
         if neighbours is None:
-            return self._new_colours(exchange, np.full((count, 3), _UNKNOWN), np.zeros(count, np.int64), colours)
-        expected, packed = self._expect(neighbours), None if colours is None else _packed(colours)
-        known = np.concatenate([expected.near, [expected.remembered]])
-        whose = None if packed is None else _first(known == packed, _NEW)
-        symbols = exchange(*self._whose.table(expected.contexts), whose)
-        new = np.flatnonzero(symbols == _NEW)
-        found = _unpacked(known[np.minimum(symbols, _REMEMBERED), np.arange(count)])
-        numbers = np.zeros(len(new), np.int64)
-        if len(self._numbered) > 1 and len(new):
-            numbers = exchange(*self._number_table(len(new)), None if packed is None else self._numbers_of(packed[new]))
-        found[new] = _unpacked(self._numbered[numbers])
-        unnumbered = new[numbers == 0]
-        if len(unnumbered):
-            mean, activity = _around(neighbours[:, unnumbered])
-            given = None if colours is None else colours[unnumbered]
-            found[unnumbered] = self._new_colours(exchange, mean, activity, given)
-        packed = _packed(found)
-        self._learn_numbers(numbers, packed[new])
-        self._learn(expected, symbols, packed)
+            given = None if colours is None else colours.reshape(-1)
+            return exchange(_FLAT, np.zeros(3 * count, np.int64), given).reshape(count, 3)
+        row = self._known_of(neighbours)
+        packed = self._candidates(exchange, row, None if colours is None else _packed(colours))
+        new = np.flatnonzero(packed < 0)
+        if self.mode and len(new) and len(self._numbered) > 1:
+            wanted = None if colours is None else self._numbers_of(_packed(colours[new]))
+            packed[new] = self._numbered[self._number(exchange, row.packed[:, new], wanted)]
+            new = new[packed[new] == 0]
+        found = _unpacked(packed)
+        if len(new):
+            unknown = row._replace(packed=row.packed[:, new], values=row.values[:, new])
+            found[new] = self._new_colours(exchange, unknown, None if colours is None else colours[new])
+        self._learn(row, _packed(found), new)
         return found
 
-    def _new_colours(
-        self, exchange: _Exchange, mean: np.ndarray, activity: np.ndarray, colours: np.ndarray | None
-    ) -> np.ndarray:
-        """The last stage."""
-        values, green = np.zeros(mean.shape, np.int64), np.zeros(len(mean), np.int64)
-        for number, colour in enumerate((1, 0, 2)):
-            contexts, origin = number * _ACTIVITIES + activity, mean[:, colour] + green
-            given = None if colours is None else (colours[:, colour] - origin) % 256
-            difference = exchange(*self._differences.table(contexts), given)
-            if self.mode:
-                self._differences.add(contexts, difference)
-            values[:, colour] = (origin + difference) % 256
-            green = difference if number == 0 else green
-        return values
-
-    def _expect(self, neighbours: np.ndarray) -> _Expected:
+    def _known_of(self, neighbours: np.ndarray) -> _Row:
         packed = _packed(neighbours)
-        near = packed[:_NEAR]
-        labels = [(near[: i + 1] == near[i]).argmax(0) for i in range(_NEAR)]
-        patterns = _OF_SLOTS + sum(label * factor for label, factor in zip(labels, _FACTORIALS, strict=True))
-        self._begin(np.unique(patterns))
-        slots = np.stack([_hashed(packed[:count], self._slots_log2) for count in _HASHED])
-        colours = np.stack([self._colours[i][slots[i]] for i in range(2)])
-        first = np.where(colours[0] >= 0, 0, 1)
-        remembered = np.where(first == 0, colours[0], colours[1]).astype(np.int64)
-        sure = np.where(first == 0, self._sure[0][slots[0]], self._sure[1][slots[1]])
-        whose = _first(near == remembered, _NEAR)
-        of_slots = (first * (_SURE + 1) + sure) * (_NEAR + 1) + whose
-        return _Expected(np.where(remembered >= 0, of_slots, patterns), remembered, slots, near)
+        places = np.stack([(hashed(0, *packed[:count]) >> self._shift).astype(np.int64) for count in _HASHED])
+        remembered = np.stack([colours[own] for colours, own in zip(self._colours, places, strict=True)])
+        sure = np.stack([sure[own] for sure, own in zip(self._sure, places, strict=True)])
+        return _Row(packed, neighbours, places, remembered.astype(np.int64), np.where(remembered < 0, 0, sure + 1))
 
-    def _begin(self, patterns: np.ndarray) -> None:
-        """Gives patterns that are new what their coarser ones know."""
-        for context in patterns[self._whose.counts[patterns, 0] == 0]:
-            pattern = int(context) - _OF_SLOTS
-            known = self._coarse.counts[pattern % _COARSE]
-            possible = [pattern // factor % (i + 1) == i for i, factor in enumerate(_FACTORIALS)] + [False, True]
-            self._whose.counts[context] = 1 + np.where(possible, 32 * known // known.sum(), 0)
+    def _candidates(self, exchange: Exchange, row: _Row, colours: np.ndarray | None) -> np.ndarray:
+        """The first stage: colours (n,), -1 where it is none of the candidates'."""
+        near = row.packed
+        candidates = np.concatenate([row.remembered, near[:_NEAR]])
+        equal = candidates[:, None] == candidates
+        masks = (equal << np.arange(_CANDIDATES)[:, None]).sum(1)
+        asked = (equal.argmax(1) == np.arange(_CANDIDATES)[:, None]) & (candidates >= 0)
+        before = np.cumsum(asked, 0) - asked
+        labels = (near[:, None] == near).argmax(1)
+        sets = 2 * (row.sure[0] > 0) + (row.sure[1] > 0)
+        shape, whole_shape = hashed(0, *labels[1:_NEAR]), hashed(0, *labels[1:])
+        two = hashed(0, *near[:2])
+        four = hashed(two, *near[2:4])
+        six = hashed(four, *near[4:_NEAR])
+        all_contexts = np.stack(
+            [
+                hashed(0, masks, *row.sure, before),
+                hashed(shape, masks),
+                hashed(six, candidates),
+                hashed(four, masks & 3, candidates),
+                hashed(two, masks, before, candidates),
+                hashed(whole_shape, masks),
+            ],
+            axis=1,
+        )
+        found, sets = np.full(near.shape[1], -1), sets + 4 * np.minimum(before, 3)
+        for candidate, contexts, may, chosen in zip(candidates, all_contexts, asked, sets, strict=True):
+            own = np.flatnonzero(may & (found < 0))
+            if len(own):
+                v = candidate[own]
+                bits = None if colours is None else (colours[own] == v).astype(np.int64)
+                bits = self._whose.make(exchange, contexts[:, own], chosen[own], bits)
+                found[own[bits == 1]] = v[bits == 1]
+        return found
 
-    def _learn(self, expected: _Expected, symbols: np.ndarray, packed: np.ndarray) -> None:
-        """After a row; where pixels share a slot, the last one counts."""
-        self._whose.add(expected.contexts, symbols)
-        by_pattern = np.flatnonzero(expected.contexts >= _OF_SLOTS)
-        self._coarse.add((expected.contexts[by_pattern] - _OF_SLOTS) % _COARSE, symbols[by_pattern])
-        for i, slots in enumerate(expected.slots):
-            again = self._colours[i][slots] == packed
-            self._sure[i][slots] = np.where(again, np.minimum(self._sure[i][slots] + 1, _SURE), 0)
-            self._colours[i][slots] = packed
+    def _number(self, exchange: Exchange, near: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
+        """The second stage: numbers (n,), 0 for colours that have none."""
+        count, known = near.shape[1], len(self._numbered)
+        one, other = hashed(0, near[0]), hashed(0, near[1])
+        two = hashed(one, near[1])
+        four = hashed(two, *near[2:4])
+        starts = np.stack([np.zeros(count, np.uint64), one, other, two, four, hashed(four, *near[4:_NEAR])])
+        node = np.ones(count, np.int64)
+        for bit in reversed(range(_NUMBER_BITS)):
+            decided = np.zeros(count, np.int64)
+            least = ((2 * node + 1) << bit) - 2**_NUMBER_BITS
+            own = np.flatnonzero(least < known)
+            if len(own):
+                contexts = hashed(starts[:, own], node[own])
+                given = None if numbers is None else numbers[own] >> bit & 1
+                decided[own] = self._numbers.make(exchange, contexts, np.full(len(own), bit), given)
+            node = 2 * node + decided
+        return node - 2**_NUMBER_BITS
 
-    def _number_table(self, count: int) -> tuple[ProbabilityTable, np.ndarray]:
-        """Of the numbers that there are, and the row of each of so many symbols."""
-        known = len(self._numbered)
-        return Counts(self._numbers.counts[:, :known], step=1, limit=1).table(np.zeros(count, np.int64))
+    def _new_colours(self, exchange: Exchange, row: _Row, colours: np.ndarray | None) -> np.ndarray:
+        """The last stage: colours (n, 3)."""
+        nearest = row.values[:4]
+        mean, activity = (nearest[0] + nearest[1] + 1) >> 1, _activity(nearest)
+        pair = hashed(0, *row.packed[:2])
+        found, green = np.zeros(mean.shape, np.int64), np.zeros(len(mean), np.int64)
+        last = before_last = green
+        for place, colour in enumerate((1, 0, 2)):
+            origin = mean[:, colour] + green
+            given = None if colours is None else (colours[:, colour] - origin) % 256
+            if self.mode:
+                a, b, c, d = nearest[..., colour]
+                starts = [
+                    hashed(0, activity),
+                    hashed(0, last, before_last),
+                    hashed(0, a, b),
+                    pair,
+                    hashed(0, np.clip(a - b, -15, 15), np.clip(c + d - a - b, -31, 31)),
+                    hashed(0, activity, np.clip(last, -3, 3)),
+                ]
+                starts = hashed(np.stack(starts), place)
+                difference = self._difference(exchange, starts, place, None if given is None else _signed(given))
+            else:
+                difference = _signed(exchange(_FLAT, np.zeros(len(mean), np.int64), given))
+            found[:, colour] = (origin + difference) % 256
+            green = difference if place == 0 else green
+            last, before_last = np.clip(difference, -15, 15), last
+        return found
+
+    def _difference(
+        self, exchange: Exchange, starts: np.ndarray, place: int, differences: np.ndarray | None
+    ) -> np.ndarray:
+        """Of one colour, from -128 to 127, (n,)."""
+
+        def decide(own: np.ndarray, node: np.ndarray | int, rank: int, bit: Callable[[np.ndarray], np.ndarray]):
+            contexts = hashed(starts[:, own], node)
+            given = None if differences is None else bit(differences[own]).astype(np.int64)
+            sets = np.full(len(own), _NODES * place + min(rank, _NODES - 1))
+            return self._differences.make(exchange, contexts, sets, given)
+
+        count = starts.shape[1]
+        own = np.flatnonzero(decide(np.arange(count), 0, 0, lambda d: d != 0))
+        magnitude, bits, negative = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
+        if len(own):
+            negative[own] = decide(own, 1, 1, lambda d: d < 0)
+        bits[own] = 1
+        for length in range(1, 8):
+            if not len(own):
+                break
+            own = own[decide(own, 1 + length, 1 + length, lambda d, least=length: np.abs(d) >> least > 0) == 1]
+            bits[own] += 1
+        magnitude[bits > 0] = 1
+        for length in range(2, 9):
+            own = np.flatnonzero(bits == length)
+            for left in reversed(range(length - 1)) if len(own) else ():
+                node = 256 * length + magnitude[own]
+                magnitude[own] = 2 * magnitude[own] + decide(own, node, 9, lambda d, at=left: np.abs(d) >> at & 1)
+        return np.where(negative == 1, -magnitude, magnitude)
+
+    def _learn(self, row: _Row, packed: np.ndarray, new: np.ndarray) -> None:
+        """After a row; where pixels share a place, the last one counts."""
+        for decisions in (self._whose, self._numbers, self._differences):
+            decisions.learn()
+        for colours, sure, own in zip(self._colours, self._sure, row.places, strict=True):
+            again = colours[own] == packed
+            sure[own] = np.where(again, np.minimum(sure[own] + 1, _SURE), 0)
+            colours[own] = packed
+        if self.mode and len(new):
+            fresh = packed[new]
+            _, first = np.unique(fresh, return_index=True)
+            fresh = fresh[np.sort(first)][: 1 + _NUMBERED - len(self._numbered)]
+            self._numbered = np.concatenate([self._numbered, fresh])
 
     def _numbers_of(self, packed: np.ndarray) -> np.ndarray:
         """Of packed colours; 0 for those that have none."""
@@ -239,23 +310,6 @@ class Colours:
         numbers[found] = order[at[found]] + 1
         return numbers
 
-    def _learn_numbers(self, numbers: np.ndarray, packed: np.ndarray) -> None:
-        if self.mode < 2 or not len(numbers):
-            return
-        if len(self._numbered) > 1:
-            self._numbers.add(np.zeros(len(numbers), np.int64), numbers)
-        fresh = packed[numbers == 0]
-        _, first = np.unique(fresh, return_index=True)
-        fresh = fresh[np.sort(first)][: 1 + _NUMBERED - len(self._numbered)]
-        start = len(self._numbered)
-        self._numbered = np.concatenate([self._numbered, fresh])
-        self._numbers.counts[0, start : start + len(fresh)] = 32
-
-
-def _first(holds: np.ndarray, otherwise: int) -> np.ndarray:
-    """In every column the first row that holds, or another number."""
-    return np.where(holds.any(0), holds.argmax(0), otherwise)
-
 
 def _packed(colours: np.ndarray) -> np.ndarray:
     """Colours (..., 3) as numbers."""
@@ -266,17 +320,12 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
     return np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], -1)
 
 
-def _hashed(packed: np.ndarray, slots_log2: int) -> np.ndarray:
-    """Eq. 1 of the columns."""
-    total = np.zeros(packed.shape[1], np.uint64)
-    for colours in packed.astype(np.uint64):
-        total = (total + colours + np.uint64(1)) * _FACTOR
-    return (total >> np.uint64(64 - slots_log2)).astype(np.int64)
+def _signed(difference: np.ndarray) -> np.ndarray:
+    """Modulo 256, from -128 to 127."""
+    return (difference + 128) % 256 - 128
 
 
-def _around(neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """m of Eq. 3, int64 (n, 3), and the activities (n,), of neighbours (16, n, 3)."""
-    nearest = neighbours[:4]
+def _activity(nearest: np.ndarray) -> np.ndarray:
+    """Of four neighbours (4, n, 3)."""
     spread = (nearest.max(0) - nearest.min(0)).max(1)
-    bits = np.searchsorted(np.array([1, 2, 4, 8, 16, 32, 64]), spread, side="right")
-    return (nearest[0] + nearest[1] + 1) >> 1, bits
+    return np.searchsorted(np.array([1, 2, 4, 8, 16, 32, 64]), spread, side="right")

@@ -2,7 +2,7 @@
 
 A step of Algorithm 1 is a pass (uqdm.drawn.passes), its channel the trivial one: what is sent is sent exactly, so a
 whole stream is lossless, and the reference distribution of a pixel is what the counts say (uqdm.drawn.colours). The
-mode is the first symbol of the first step, one of three equally probable ones. A prefix shows every pixel with the
+mode is the first symbol of the first step, one of two equally probable ones. A prefix shows every pixel with the
 colour of the nearest one of the last lattice that is complete, and as itself where it is known.
 
 Everything is integer arithmetic: streams decode everywhere.
@@ -23,7 +23,7 @@ from uqdm.drawn.passes import PASSES, lattice, rows_of
 __all__ = ["DrawnModel", "DrawnState", "looks_drawn"]
 
 _MODES = ProbabilityTable(quantize_probabilities(np.ones((1, MODES))))
-_TRIAL_SIDE = 256
+_TRIAL_SIDE = 128
 """Of the part of a picture that modes are tried on."""
 _DRAWN_SHARE, _FEW_COLOURS = 0.25, 64
 _UNKNOWN = 128
@@ -149,7 +149,7 @@ class DrawnModel:
     @property
     def id(self) -> bytes:
         """Of this way to code."""
-        return hashlib.sha256(b"uqdm drawn process 1").digest()
+        return hashlib.sha256(b"uqdm drawn process 2").digest()
 
     @property
     def steps(self) -> int:
@@ -196,4 +196,4 @@ def _best_mode(picture: np.ndarray) -> int:
                 colours.send(writer, middle[row.row, row.columns].astype(np.int64), around)
         return writer.ideal_bits
 
-    return min(range(MODES), key=bits)
+    return min(reversed(range(MODES)), key=bits)

@@ -1,7 +1,7 @@
 """Rounded latents under counts that both sides learn: what entropy coding does for latents, without any model of them.
 
 An element z is rounded to k = round(z / width), clipped to +-`LARGEST`, and sent under adaptive counts
-(uqdm.drawn.counts), a row of a channel at a time, in a context of what is known around it: with u, v, w the elements
+(uqdm.latent.counts), a row of a channel at a time, in a context of what is known around it: with u, v, w the elements
 above it to the left, right above, and to the right, and p, q those at its place in the last two channels,
 
     a = 2 |v| + |u| + |w| + 2 |p| + |q|,        context = 3 floor(log2(1 + a)) + sign(v) + 1,           (1)
@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from channel_sim.entropy import Reader, Writer
-from uqdm.drawn.counts import Counts
+from uqdm.latent.counts import Counts
 from uqdm.transforms.autoencoder import Autoencoder
 
 __all__ = ["LARGEST", "LEVELS", "decode_counted", "encode_counted", "read_rounded", "write_rounded"]
