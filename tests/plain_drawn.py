@@ -83,9 +83,9 @@ class Drawing:
     def __init__(self, decoder: RangeDecoder, height: int, width: int):
         self.decoder, self.height, self.width = decoder, height, width
         self.pixels: dict[tuple[int, int], Colour] = {}
-        self.mode = decoder.symbol([2**23, 2**23], 24)
+        self.mode = decoder.symbol([5592406, 5592405, 5592405], 24)
         self.bits = min(18, (4 * height * width).bit_length())
-        self.whose, self.numbers, self.differences = (Kind(decoder, self.bits, sets) for sets in (16, 10, 30))
+        self.whose, self.numbers, self.differences = (Kind(decoder, self.bits, sets) for sets in (16, 11, 30))
         self.numbered = [-1]
         self.memories: list[dict[int, tuple[int, int]]] = [{}, {}]
 
@@ -94,15 +94,16 @@ class Drawing:
         neighbours = [self.neighbours(place, around, h) for place in places]
         c = [[packed(colour) for colour in own] for own in neighbours]
         slots = [[slot_of(own[:amount], self.bits) for amount in (16, 9)] for own in c]
-        found = self.candidates(c, slots)
-        if self.mode and len(self.numbered) > 1:
-            self.number(c, found)
+        known = [[memory.get(slot) for memory, slot in zip(self.memories, own, strict=True)] for own in slots]
+        found = self.candidates(c, known)
+        if self.mode == 2 and len(self.numbered) > 1:
+            self.number(neighbours, c, known, found)
         new = [i for i, colour in enumerate(found) if colour is None]
         for i, colour in zip(new, self.new_colours([neighbours[i] for i in new]), strict=True):
             found[i] = packed(colour)
         for kind in (self.whose, self.numbers, self.differences):
             kind.learn()
-        for i in new if self.mode else []:
+        for i in new if self.mode == 2 else []:
             if found[i] not in self.numbered and len(self.numbered) < 1024:
                 self.numbered.append(found[i])
         for table in (0, 1):
@@ -112,10 +113,9 @@ class Drawing:
                 self.memories[table][own[table]] = colour, min(sure + 1, 7) if known == colour else 0
         self.pixels |= {place: unpacked(colour) for place, colour in zip(places, found, strict=True)}
 
-    def candidates(self, c: list[list[int]], slots: list[list[int]]) -> list[int | None]:
+    def candidates(self, c: list[list[int]], known: list[list[tuple[int, int] | None]]) -> list[int | None]:
         """Stage 1."""
         found: list[int | None] = [None] * len(c)
-        known = [[memory.get(slot) for memory, slot in zip(self.memories, own, strict=True)] for own in slots]
         every = [[k[0] if k else None for k in own] + colours[:6] for own, colours in zip(known, c, strict=True)]
         for candidate in range(CANDIDATES):
             for i, own in enumerate(every):
@@ -132,18 +132,24 @@ class Drawing:
                     found[i] = v
         return found
 
-    def number(self, c: list[list[int]], found: list[int | None]) -> None:
+    def number(self, neighbours: list[list[Colour]], c: list[list[int]], known, found: list[int | None]) -> None:
         """Stage 2."""
-        nodes = {i: 1 for i, colour in enumerate(found) if colour is None}
+        nodes = {}
+        for i in [i for i, colour in enumerate(found) if colour is None]:
+            own = neighbours[i]
+            t = [k[1] + 1 if k else 0 for k in known[i]]
+            lists = [[activity(own)], c[i][:1], c[i][:2], c[i][:4], slopes([colour[1] for colour in own[:4]]), t]
+            if self.numbers.decide(lists, 10):
+                nodes[i] = 1
         for bit in reversed(range(10)):
             for i, k in nodes.items():
-                d = 0
-                if ((2 * k + 1) << bit) - 1024 <= len(self.numbered) - 1:
+                d = int(k == 512)
+                if ((2 * k + 1) << bit) - 1024 <= len(self.numbered) - 1 and k != 512:
                     lists = [[], c[i][:1], c[i][1:2], c[i][:2], c[i][:4], c[i][:6]]
                     d = self.numbers.decide([[*values, k] for values in lists], bit)
                 nodes[i] = 2 * k + d
         for i, k in nodes.items():
-            found[i] = self.numbered[k - 1024] if k > 1024 else None
+            found[i] = self.numbered[k - 1024]
 
     def new_colours(self, neighbours: list[list[Colour]]) -> list[Colour]:
         """Stage 3."""
@@ -152,9 +158,9 @@ class Drawing:
         for j, colour in enumerate((1, 0, 2)):
             starts = []
             for own, (last, before_last) in zip(neighbours, told, strict=True):
-                a, b, c, d = (neighbour[colour] for neighbour in own[:4])
-                starts.append([[activity(own), j], [last, before_last, j], [a, b, j], [*map(packed, own[:2]), j]])
-                starts[-1].append([within(a - b, 15), within(c + d - a - b, 31), j])
+                nearest = [neighbour[colour] for neighbour in own[:4]]
+                starts.append([[activity(own), j], [last, before_last, j], [*nearest[:2], j]])
+                starts[-1] += [[*map(packed, own[:2]), j], [*slopes(nearest), j]]
                 starts[-1].append([activity(own), within(last, 3), j])
             found = self.signed(starts, j)
             for own, value, g, d in zip(neighbours, values, green, found, strict=True):
@@ -203,6 +209,11 @@ def packed(colour: Colour) -> int:
 
 def unpacked(colour: int) -> Colour:
     return colour >> 16, colour >> 8 & 255, colour & 255
+
+
+def slopes(nearest: list[int]) -> list[int]:
+    a, b, c, d = nearest
+    return [within(a - b, 15), within(c + d - a - b, 31)]
 
 
 def activity(own: list[Colour]) -> int:

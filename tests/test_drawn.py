@@ -127,7 +127,7 @@ def test_no_file_is_larger_than_its_pixels():
 
 
 def test_a_mode_that_does_not_fit_a_picture_is_not_kept(monkeypatch):
-    monkeypatch.setattr("uqdm.drawn.model._best_mode", lambda _: 1)
+    monkeypatch.setattr("uqdm.drawn.model._best_mode", lambda _: 2)
     picture = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     assert len(uqdm.encode(picture, model=DRAWN)) > picture.size + 64
     data = uqdm.encode(picture, lossless=True)
@@ -142,7 +142,7 @@ def test_text_is_smaller_than_as_a_png():
 
 def test_colours_are_counted_alike_by_both_sides():
     """What a writer is told is what the ideal code lengths of its symbols add up to."""
-    picture, writer, colours = page_of_text(64).astype(np.int64), Writer(), Colours(1, 64 * 64)
+    picture, writer, colours = page_of_text(64).astype(np.int64), Writer(), Colours(2, 64 * 64)
     flat = picture.reshape(-1, 3)
     for index in range(PASSES):
         for row in rows_of(index, 64, 64):

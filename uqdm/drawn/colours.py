@@ -14,8 +14,12 @@ neighbour that has the colour of neighbour i, the contexts are
     m, q, v, c_0, c_1   m, l_1, ..., l_15                                                                   (1)
 
 *Which known colour.* Colours that were new once have numbers from 1 on in the order in which they came, up to 1023.
-The number of a colour follows, or 0 if it has none, as ten bits, the highest first; a bit that cannot be 1 is not
-sent. With k the bits so far behind a 1, the contexts are
+Whether a colour has one is decided first, in the contexts
+
+    activity      c_0      c_0, c_1      c_0, ..., c_3      a - b, c + d - a - b (as in Eq. 4, of green)      t_0, t_1;
+
+then the number follows as ten bits, the highest first; a bit that can be but one is not sent. With k the bits so far
+behind a 1, the contexts are
 
     k      k, c_0      k, c_1      k, c_0, c_1      k, c_0, ..., c_3      k, c_0, ..., c_5.                (2)
 
@@ -35,10 +39,10 @@ in the first four neighbours, the contexts are
 The activity is 0 if the first four neighbours do not differ at all, else the number of bits of the largest difference
 of a colour, at most 7.
 
-The sender says which of two *modes* holds: in mode 0 colours have no numbers, and the 256 values of a difference are
-equally probable, since noise has nothing to learn; mode 1 is for all else. Decisions about a row are made under what
-was known before it; where pixels of a row share a place of a memory, the last one counts. Of the first row of all
-nothing is known: its values are sent as they are.
+The sender says which of three *modes* holds: in mode 0 the 256 values of a difference are equally probable, since
+noise has nothing to learn; in modes 0 and 1 colours have no numbers, which are of no use where they change smoothly.
+Decisions about a row are made under what was known before it; where pixels of a row share a place of a memory, the
+last one counts. Of the first row of all nothing is known: its values are sent as they are.
 """
 
 import copy
@@ -52,7 +56,7 @@ from uqdm.drawn.decisions import Decisions, Exchange, hashed
 
 __all__ = ["MODES", "Colours"]
 
-MODES = 2
+MODES = 3
 _NEAR = 6
 """Neighbours whose colours are candidates."""
 _CANDIDATES = 2 + _NEAR
@@ -82,12 +86,16 @@ class _Row(NamedTuple):
     sure: np.ndarray
     """t_0 and t_1, (2, n)."""
 
+    def of(self, chosen: np.ndarray) -> "_Row":
+        """Some of its pixels."""
+        return _Row(*(part[:, chosen] for part in self))
+
 
 class Colours:
     """What has been learned of a picture's colours so far.
 
     Attributes:
-      mode: 0 or 1.
+      mode: 0, 1 or 2.
     """
 
     def __init__(self, mode: int, pixels: int):
@@ -100,7 +108,7 @@ class Colours:
         self.mode = mode
         slots_log2 = min(_MOST_SLOTS_LOG2, (4 * pixels).bit_length())
         self._whose = Decisions(_CONTEXTS, 16, slots_log2)
-        self._numbers = Decisions(_CONTEXTS, _NUMBER_BITS, slots_log2)
+        self._numbers = Decisions(_CONTEXTS, _NUMBER_BITS + 1, slots_log2)
         self._differences = Decisions(_CONTEXTS, 3 * _NODES, slots_log2)
         self._numbered = np.zeros(1, np.int64)
         self._shift = np.uint64(64 - slots_log2)
@@ -154,14 +162,17 @@ class Colours:
         row = self._known_of(neighbours)
         packed = self._candidates(exchange, row, None if colours is None else _packed(colours))
         new = np.flatnonzero(packed < 0)
-        if self.mode and len(new) and len(self._numbered) > 1:
+        if self.mode == 2 and len(new) and len(self._numbered) > 1:
             wanted = None if colours is None else self._numbers_of(_packed(colours[new]))
-            packed[new] = self._numbered[self._number(exchange, row.packed[:, new], wanted)]
-            new = new[packed[new] == 0]
+            has_number = self._has_number(exchange, row.of(new), wanted) == 1
+            own = new[has_number]
+            if len(own):
+                numbers = self._number(exchange, row.packed[:, own], None if wanted is None else wanted[has_number])
+                packed[own] = self._numbered[numbers]
+            new = new[~has_number]
         found = _unpacked(packed)
         if len(new):
-            unknown = row._replace(packed=row.packed[:, new], values=row.values[:, new])
-            found[new] = self._new_colours(exchange, unknown, None if colours is None else colours[new])
+            found[new] = self._new_colours(exchange, row.of(new), None if colours is None else colours[new])
         self._learn(row, _packed(found), new)
         return found
 
@@ -207,8 +218,24 @@ class Colours:
                 found[own[bits == 1]] = v[bits == 1]
         return found
 
+    def _has_number(self, exchange: Exchange, row: _Row, numbers: np.ndarray | None) -> np.ndarray:
+        """Whether colours have a number, which the second stage begins with."""
+        near, nearest = row.packed, row.values[:4]
+        two = hashed(0, *near[:2])
+        contexts = [
+            hashed(0, _activity(nearest)),
+            hashed(0, near[0]),
+            two,
+            hashed(two, *near[2:4]),
+            hashed(0, *_slopes(nearest[..., 1])),
+            hashed(0, *row.sure),
+        ]
+        bits = None if numbers is None else (numbers > 0).astype(np.int64)
+        sets = np.full(near.shape[1], _NUMBER_BITS)
+        return self._numbers.make(exchange, np.stack(contexts), sets, bits)
+
     def _number(self, exchange: Exchange, near: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
-        """The second stage: numbers (n,), 0 for colours that have none."""
+        """Numbers (n,) of colours that have one."""
         count, known = near.shape[1], len(self._numbered)
         one, other = hashed(0, near[0]), hashed(0, near[1])
         two = hashed(one, near[1])
@@ -218,7 +245,9 @@ class Colours:
         for bit in reversed(range(_NUMBER_BITS)):
             decided = np.zeros(count, np.int64)
             least = ((2 * node + 1) << bit) - 2**_NUMBER_BITS
-            own = np.flatnonzero(least < known)
+            last = node == 2**_NUMBER_BITS // 2  # not 0: the lowest bit is 1
+            decided[last] = 1
+            own = np.flatnonzero((least < known) & ~last)
             if len(own):
                 contexts = hashed(starts[:, own], node[own])
                 given = None if numbers is None else numbers[own] >> bit & 1
@@ -237,13 +266,13 @@ class Colours:
             origin = mean[:, colour] + green
             given = None if colours is None else (colours[:, colour] - origin) % 256
             if self.mode:
-                a, b, c, d = nearest[..., colour]
+                a, b = nearest[:2, :, colour]
                 starts = [
                     hashed(0, activity),
                     hashed(0, last, before_last),
                     hashed(0, a, b),
                     pair,
-                    hashed(0, np.clip(a - b, -15, 15), np.clip(c + d - a - b, -31, 31)),
+                    hashed(0, *_slopes(nearest[..., colour])),
                     hashed(0, activity, np.clip(last, -3, 3)),
                 ]
                 starts = hashed(np.stack(starts), place)
@@ -293,7 +322,7 @@ class Colours:
             again = colours[own] == packed
             sure[own] = np.where(again, np.minimum(sure[own] + 1, _SURE), 0)
             colours[own] = packed
-        if self.mode and len(new):
+        if self.mode == 2 and len(new):
             fresh = packed[new]
             _, first = np.unique(fresh, return_index=True)
             fresh = fresh[np.sort(first)][: 1 + _NUMBERED - len(self._numbered)]
@@ -323,6 +352,12 @@ def _unpacked(packed: np.ndarray) -> np.ndarray:
 def _signed(difference: np.ndarray) -> np.ndarray:
     """Modulo 256, from -128 to 127."""
     return (difference + 128) % 256 - 128
+
+
+def _slopes(nearest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a colour of four neighbours a, b, c and d (4, n): a - b, and how far c and d are above a and b."""
+    a, b, c, d = nearest
+    return np.clip(a - b, -15, 15), np.clip(c + d - a - b, -31, 31)
 
 
 def _activity(nearest: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A step of Algorithm 1 is a pass (uqdm.drawn.passes), its channel the trivial one: what is sent is sent exactly, so a
 whole stream is lossless, and the reference distribution of a pixel is what the counts say (uqdm.drawn.colours). The
-mode is the first symbol of the first step, one of two equally probable ones. A prefix shows every pixel with the
+mode is the first symbol of the first step, one of three equally probable ones. A prefix shows every pixel with the
 colour of the nearest one of the last lattice that is complete, and as itself where it is known.
 
 Everything is integer arithmetic: streams decode everywhere.
