@@ -44,8 +44,9 @@ def count_parameters(model: NestedModel | DiffusionModel) -> int:
     """Numbers that were trained."""
     if isinstance(model, DiffusionModel):
         return unet.count_parameters(model.parameters)
-    # NestedModel files of the nested process hold integers made of the parameters.
-    return unet.count_parameters(jax.eval_shape(partial(networks.init, model.network), jax.random.key(0)))
+    # NestedModel files of the nested process hold integers made of the parameters, of one network or two.
+    shapes = [jax.eval_shape(partial(networks.init, one.config), jax.random.key(0)) for one in model.networks]
+    return sum(map(unet.count_parameters, shapes))
 
 
 def rates_at_targets(picture: np.ndarray, model: NestedModel | DiffusionModel) -> np.ndarray:
