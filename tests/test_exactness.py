@@ -150,6 +150,14 @@ def test_batches_pieces_and_compilation_change_nothing(tiny_model, states, monke
         np.testing.assert_array_equal(a, b)
 
 
+def test_pieces_take_no_more_cells_than_they_may():
+    small = [piece.capacity.cells for piece in pieces(1, 100, 90, 4, 2048)]
+    assert len(small) > 1
+    assert max(small) <= 2048
+    (whole,) = pieces(1, 100, 90, 4)
+    assert whole.capacity.cells > 2048
+
+
 def test_sizes_share_programmes(tiny_model, states, monkeypatch):
     """A second picture of another size compiles nothing."""
     tiny_model.reference(states[:1], 9)

@@ -151,7 +151,7 @@ class Piece(NamedTuple):
         return self.grids, rows, columns
 
 
-def pieces(grids: int, height: int, width: int, halo: int) -> Iterator[Piece]:
+def pieces(grids: int, height: int, width: int, halo: int, most_cells: int | None = None) -> Iterator[Piece]:
     """Cuts grids into what is evaluated at once: as many as the largest capacity holds, or tiles of one.
 
     Args:
@@ -159,10 +159,12 @@ def pieces(grids: int, height: int, width: int, halo: int) -> Iterator[Piece]:
       height: of each, in cells.
       width: likewise.
       halo: cells around one that its result depends on.
+      most_cells: of a capacity, where cells take much memory; by default any.
     """
-    largest = CAPACITIES[-1]
+    small_enough = [capacity for capacity in CAPACITIES if most_cells is None or capacity.cells <= most_cells]
+    largest = (small_enough or CAPACITIES[:1])[-1]
     together = next((n for n in range(grids, 0, -1) if largest.holds(n, height, width)), 1)
-    rows_parts, columns_parts = (1, 1) if largest.holds(1, height, width) else _parts(height, width, halo)
+    rows_parts, columns_parts = (1, 1) if largest.holds(1, height, width) else _parts(height, width, halo, largest)
     for first in range(0, grids, together):
         chosen = slice(first, min(first + together, grids))
         for rows, inner_rows in _spans(height, rows_parts, halo):
@@ -172,9 +174,9 @@ def pieces(grids: int, height: int, width: int, halo: int) -> Iterator[Piece]:
                 yield Piece(capacity, chosen, rows, columns, inner_rows, inner_columns)
 
 
-def _parts(height: int, width: int, halo: int) -> tuple[int, int]:
+def _parts(height: int, width: int, halo: int, largest: Capacity) -> tuple[int, int]:
     """Into how many rows and columns of tiles a grid is cut so that they fit and overlap least."""
-    largest, found = CAPACITIES[-1], []
+    found = []
     for columns in range(1, 1 + width):
         across = min(width, math.ceil(width / columns) + 2 * halo)
         along = largest.cells // (across + 1)

@@ -39,7 +39,14 @@ class Placed(NamedTuple):
         return grids.stop - grids.start, rows.stop - rows.start, columns.stop - columns.start
 
 
-def placed(grids: int, classes: Int[np.ndarray, "h w"], halo: int, *, chunk: int | None = None) -> list[Placed]:
+def placed(
+    grids: int,
+    classes: Int[np.ndarray, "h w"],
+    halo: int,
+    *,
+    chunk: int | None = None,
+    most_cells: int | None = None,
+) -> list[Placed]:
     """Pieces of grids of one size, and where their cells are.
 
     Args:
@@ -47,9 +54,10 @@ def placed(grids: int, classes: Int[np.ndarray, "h w"], halo: int, *, chunk: int
       classes: a number from 0 for every cell.
       halo: cells around one that its result depends on.
       chunk: places that are worked on at once, at most; a divisor of chunks of `CAPACITIES`.
+      most_cells: as for `pieces`.
     """
     found, (height, width) = [], classes.shape
-    for piece in pieces(grids, height, width, halo):
+    for piece in pieces(grids, height, width, halo, most_cells):
         capacity = piece.capacity
         if chunk and capacity.chunk > chunk:
             capacity = capacity._replace(chunk=chunk)

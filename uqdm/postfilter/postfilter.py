@@ -35,6 +35,8 @@ __all__ = ["Postfilter"]
 _FORMAT = 1
 _CHUNK = 16
 """Cells that are worked on at once, at most: they have many positions."""
+_MOST_CELLS = 2048
+"""That are laid out at once: larger pictures go in tiles, since a cell takes tens of kilobytes in every thread."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,12 +117,12 @@ class Postfilter:
     def programs_of(self, height: int, width: int) -> list[Program]:
         """The programmes that a picture of so many pixels takes."""
         rows, columns = (-(-side // self.cell_side) for side in (height, width))
-        capacities = {_of_chunks(piece.capacity) for piece in pieces(1, rows, columns, self._halo)}
+        capacities = {_of_chunks(piece.capacity) for piece in pieces(1, rows, columns, self._halo, _MOST_CELLS)}
         return [self.program(capacity) for capacity in capacities]
 
     def programs(self) -> list[Program]:
         """All programmes, for pictures of all sizes."""
-        return [self.program(_of_chunks(capacity)) for capacity in CAPACITIES]
+        return [self.program(_of_chunks(capacity)) for capacity in CAPACITIES if capacity.cells <= _MOST_CELLS]
 
     def program(self, capacity: Capacity) -> Program:
         """The programme of a capacity."""
@@ -153,7 +155,7 @@ class Postfilter:
 
     def _evaluated(self, shown: np.ndarray, step: int) -> np.ndarray:
         corrections, number = np.empty(shown.shape[1:], np.int16), np.asarray(step, np.int32)
-        for own in placed(1, np.zeros(shown.shape[1:3], np.int8), self._halo, chunk=_CHUNK):
+        for own in placed(1, np.zeros(shown.shape[1:3], np.int8), self._halo, chunk=_CHUNK, most_cells=_MOST_CELLS):
             piece, weights, program = own.piece, self._on_device, ready(self.program(own.capacity))
             laid = jax.device_put(laid_out(shown[piece.grids, piece.rows, piece.columns], own.capacity))
 
