@@ -97,16 +97,17 @@ def prepare(programs: Iterable[Program], *, compiled: bool = False) -> None:
         if compiled or (folder is not None and (folder / program.name).exists()):
             future, new = _promised(program)
             if new:
-                _begun.append((_workers().submit(_keep, future, program), program))
+                _begun.append((_workers().submit(_keep, future, program), future, _key_of(program)))
 
 
 def abandon() -> None:
     """Gives up what `prepare` was asked for and has not begun: a process ends sooner."""
     while _begun:
-        job, program = _begun.pop()
+        job, future, key = _begun.pop()
         if job.cancel():
             with _promises_lock:
-                del _promises[_key_of(program)]
+                del _promises[key]
+            future.cancel()  # nobody shall wait for it
 
 
 def run(function: Callable[..., tuple], statics: tuple[Hashable, ...], *arguments: Any) -> tuple:
@@ -132,8 +133,8 @@ def remembered(name: str, find: Callable[[], str]) -> str:
 
 _promises: dict[tuple, Future] = {}
 _promises_lock = threading.Lock()
-_begun: list[tuple[Future, Program]] = []
-"""What `prepare` was asked for."""
+_begun: list[tuple[Future, Future, tuple]] = []
+"""What `prepare` was asked for: the job, where the programme will be, and its key."""
 
 
 def _key_of(program: Program) -> tuple:

@@ -109,10 +109,10 @@ class Evaluation:
         for own, hidden in zip(all_placed, self._hidden(units, step, all_placed), strict=True):
             piece = own.piece
             laid = jax.device_put(laid_out(units[piece.grids, piece.rows, piece.columns], piece.capacity))
-            given = self._of_parts(kind, count, bands, own, step, laid, hidden)
+            given = self._of_parts(kind, bands, own, step, laid, hidden)
             for band, results in zip(bands, given, strict=True):
                 start, stop = self._config.channel_range(range(band, band + 1))
-                for array, result in zip(whole, results, strict=True):
+                for array, result in zip(whole, results, strict=False):  # of estimates the first alone has a meaning
                     back = taken_back(result, piece.capacity, *own.shape)
                     array[piece.target][..., start - first : stop - first] = back[
                         :, piece.inner_rows, piece.inner_columns
@@ -120,16 +120,9 @@ class Evaluation:
         return whole
 
     def _of_parts(
-        self,
-        kind: str,
-        count: int,
-        bands: range,
-        own: Placed,
-        step: int,
-        laid: jax.Array,
-        hidden: list[jax.Array | None],
+        self, kind: str, bands: range, own: Placed, step: int, laid: jax.Array, hidden: list[jax.Array | None]
     ) -> list[list[np.ndarray]]:
-        """So many outputs of some bands for a piece; fills in what the trunk gives where that is missing."""
+        """What the programmes of some bands give for a piece; fills in what the trunk gives where that is missing."""
         number, capacity = self._steps[step], own.capacity
         self._load([("trunk", 0), *((kind, band) for band in bands)], capacity)
 
@@ -139,7 +132,7 @@ class Evaluation:
                 (features,) = self._call("trunk", 0, capacity)(number, laid, cells)
                 hidden[part] = features
             given = [self._call(kind, band, capacity)(number, laid, features, cells) for band in bands]
-            return [[np.asarray(result) for result in results[:count]] for results in given]
+            return [[np.asarray(result) for result in results] for results in given]
 
         given = concurrently(ask, range(len(own.parts)))
         return [
