@@ -6,9 +6,8 @@
 
 The defaults of `Recipe` are those of the first of the two runs that made the shipped weights (README has both
 commands). A run that was killed goes on when the same command is given again, with the same result as if it had not
-been. `--recipe.NAME` changes a number of the recipe; `--start-from` takes the weights of another run (what it wrote to
-`--export-state`) and trains them further. The exported file is the model with its filter: streams and its id are what
-they were.
+been. `--recipe.NAME` changes a number of the recipe; `--start-from` takes the filter that a model has and trains it
+further. The exported file is the model with its filter: streams and its id are what they were.
 """
 
 from dataclasses import dataclass, field
@@ -43,10 +42,17 @@ class Arguments:
     """A colour to lay transparent pictures on; without it they are refused."""
     export: Path | None = None
     """Where the model with its filter goes."""
-    start_from: Path | None = None
-    """A state of another run to take the weights of."""
+    start_from: str | None = None
+    """A model whose filter is trained further: a name of the package, or a file."""
     run: tyro.conf.OmitArgPrefixes[Run] = field(default_factory=Run)
     recipe: Recipe = field(default_factory=Recipe)
+
+
+def _filter_of(name: str) -> Postfilter:
+    model = load_model(name)
+    if not isinstance(model, NestedModel) or model.postfilter is None:
+        raise SystemExit(f"--start-from {name}: a model with a filter is trained further, this one has none")
+    return model.postfilter
 
 
 def main(arguments: Arguments) -> None:
@@ -54,6 +60,7 @@ def main(arguments: Arguments) -> None:
     model = load_model(arguments.model)
     if not isinstance(model, NestedModel):
         raise SystemExit(f"--model {arguments.model}: filters are for nested models, this is {model.family}")
+    start_from = _filter_of(arguments.start_from) if arguments.start_from else None
     network, parameters = fit(
         arguments.recipe,
         prefixes_of(model).shown,
@@ -62,7 +69,7 @@ def main(arguments: Arguments) -> None:
         {Path(source).stem: validation_set(source, arguments.background) for source in arguments.validate},
         arguments.folder,
         run=arguments.run,
-        start_from=arguments.start_from,
+        start_from=start_from,
     )
     if arguments.export:
         first, last = arguments.recipe.states

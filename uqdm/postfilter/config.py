@@ -3,12 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["GREY", "PIXEL_UNIT", "FilterConfig", "Unit", "from_config", "to_config"]
+__all__ = ["CEILING", "GREY", "PIXEL_UNIT", "FilterConfig", "Unit", "from_config", "to_config"]
 
 GREY = 128
 """What is zero to the network: pixel values are taken relative to it."""
 PIXEL_UNIT = 64.0
 """Pixel values per unit of the network's input."""
+CEILING = 6.0
+"""Where fresh non-linearities clip."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from uqdm.exact.convolution import SUM_LIMIT
-from uqdm.exact.fixed_point import ACTIVATION_LIMIT, Parameters, kernel_scales, kernel_steps, rescaling
-from uqdm.postfilter.config import GREY, PIXEL_UNIT, FilterConfig
+from uqdm.exact.fixed_point import ACTIVATION_LIMIT, KERNEL_LIMIT, Parameters, kernel_scales, kernel_steps, rescaling
+from uqdm.postfilter.config import CEILING, GREY, PIXEL_UNIT, FilterConfig
 
-__all__ = ["CORRECTION_LIMIT", "CORRECTION_UNITS", "STREAM_LIMIT", "check", "from_parameters"]
+__all__ = ["CORRECTION_LIMIT", "CORRECTION_UNITS", "STREAM_LIMIT", "check", "from_parameters", "to_parameters"]
 
+LARGEST_OF_HEAD = 0.25
+"""Weight of the head where parameters are made of integers: the rest of a correction is its gain."""
 STREAM_UNITS = 2**8
 STREAM_LIMIT = 2**15 - 1
 CORRECTION_UNITS = 2**8
@@ -77,6 +79,51 @@ def from_parameters(config: FilterConfig, parameters: Parameters) -> dict[str, n
     from_activation("head", CORRECTION_UNITS, p["head_gain"][:, None])
     check(config, arrays)
     return arrays
+
+
+def to_parameters(config: FilterConfig, arrays: Mapping[str, np.ndarray]) -> Parameters:
+    """Parameters whose integers these are, but for the rounding of multipliers, to train further.
+
+    What a ceiling, a gain and a kernel share between them is free: ceilings inside of residual blocks are `CEILING`
+    here, as those of fresh parameters.
+
+    Args:
+      config: shape of the network.
+      arrays: as `from_parameters` makes them.
+    """
+    p: Parameters = {}
+
+    def real(name: str, part: str = "multiplier") -> np.ndarray:
+        multiplier, offset, shift = (arrays[f"{name}/{part}"] for part in ("multiplier", "offset", "shift"))
+        table = multiplier if part == "multiplier" else offset - 2.0 ** (shift.astype(np.float64) - 1)
+        return table / 2.0 ** shift.astype(np.float64)
+
+    def kernel(name: str, step: np.ndarray) -> None:
+        p[name] = {"kernel": arrays[f"{name}/kernel"] * step}
+
+    of_stream = ACTIVATION_LIMIT / STREAM_UNITS
+
+    def activated(name: str) -> None:
+        """A kernel whose input has no gain."""
+        p[f"{name}_ceiling"] = of_stream / real(f"{name}/activation").mean()
+        kernel(name, real(name) * of_stream / p[f"{name}_ceiling"])
+
+    kernel("entry", real("entry") * (PIXEL_UNIT / STREAM_UNITS))
+    p["entry_bias"] = real("entry", "offset") / STREAM_UNITS
+    for unit in config.units:
+        first, second = f"{unit.name}_first", f"{unit.name}_second"
+        p[f"{first}_ceiling"] = p[f"{second}_ceiling"] = np.asarray(CEILING)
+        p[f"{unit.name}_gain"] = real(f"{first}/activation") * CEILING / of_stream
+        p[f"{unit.name}_bias"] = real(first, "offset") * (CEILING / ACTIVATION_LIMIT)
+        kernel(first, real(first))
+        kernel(second, real(second) * of_stream / CEILING)
+    for level in range(1, config.levels):
+        activated(f"down_{level}"), activated(f"up_{level - 1}")
+    p["head_ceiling"] = of_stream / real("head/activation").mean()
+    sizes = real("head") * (ACTIVATION_LIMIT / (CORRECTION_UNITS * p["head_ceiling"]))
+    p["head_gain"] = sizes.mean(1) * (KERNEL_LIMIT / LARGEST_OF_HEAD)
+    kernel("head", (sizes / p["head_gain"][:, None]).mean(0))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), p)
 
 
 def check(config: FilterConfig, arrays: Mapping[str, np.ndarray]) -> None:

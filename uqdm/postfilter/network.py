@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from uqdm.exact.fixed_point import ACTIVATION_LIMIT, Parameters, straight_through
-from uqdm.postfilter.config import GREY, PIXEL_UNIT, FilterConfig, Unit
+from uqdm.postfilter.config import CEILING, GREY, PIXEL_UNIT, FilterConfig, Unit
 from uqdm.training.once import once
 from uqdm.transforms.folding import fold, unfold
 
@@ -36,7 +36,7 @@ class _Network(nn.Module):
         return self.param(name, start, (self.config.steps + 1, *shape), jnp.float32)
 
     def _activate(self, name: str, x: Array) -> Array:
-        ceiling = self.param(f"{name}_ceiling", nn.initializers.constant(6.0), (), jnp.float32)
+        ceiling = self.param(f"{name}_ceiling", nn.initializers.constant(CEILING), (), jnp.float32)
         share = jnp.clip(x / ceiling, 0.0, 1.0)
         if self.quantized:
             share = straight_through(share, jnp.round(share * ACTIVATION_LIMIT) / ACTIVATION_LIMIT)

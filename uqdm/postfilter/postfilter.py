@@ -28,7 +28,7 @@ from uqdm.exact.programs import Program, ready
 from uqdm.postfilter import config as configs
 from uqdm.postfilter import integer_network as integer
 from uqdm.postfilter.config import GREY, FilterConfig
-from uqdm.postfilter.integers import CORRECTION_UNITS, check, from_parameters
+from uqdm.postfilter.integers import CORRECTION_UNITS, check, from_parameters, to_parameters
 
 __all__ = ["Postfilter"]
 
@@ -95,6 +95,11 @@ class Postfilter:
         return Postfilter(
             arrays={**taken, "config": about, "filtered": self.arrays["filtered"][states]}, convolution=self.convolution
         )
+
+    @property
+    def parameters(self) -> Parameters:
+        """Of the network, to train it further."""
+        return to_parameters(self.config, self._network)
 
     @property
     def _about(self) -> dict[str, Any]:
@@ -178,8 +183,11 @@ class Postfilter:
 
     @cached_property
     def _weights(self) -> integer.Weights:
-        network = {name: array for name, array in self.arrays.items() if name not in ("config", "filtered")}
-        return integer.weights_of(self.config, network, self._convolution)
+        return integer.weights_of(self.config, self._network, self._convolution)
+
+    @property
+    def _network(self) -> dict[str, np.ndarray]:
+        return {name: array for name, array in self.arrays.items() if name not in ("config", "filtered")}
 
     @cached_property
     def _on_device(self) -> Any:

@@ -26,10 +26,11 @@ from jaxtyping import Array
 from uqdm.exact.fixed_point import Parameters, round_kernels
 from uqdm.postfilter import network as networks
 from uqdm.postfilter.config import FilterConfig
+from uqdm.postfilter.postfilter import Postfilter
 from uqdm.training.batches import Crops, random_crops
 from uqdm.training.dataset import PictureSet, load_pictures
 from uqdm.training.loop import Run, train
-from uqdm.training.state import TrainState, first_state, next_state, read_half
+from uqdm.training.state import TrainState, first_state, next_state
 
 __all__ = ["Previews", "Recipe", "Trainer", "fit", "measure_errors"]
 
@@ -90,13 +91,13 @@ class Trainer:
       recipe: what to train.
       previews: makes what is filtered.
       errors: of previews (`measure_errors`).
-      start_from: a state of another training (uqdm.training.state.write_half), to take the averaged parameters of.
+      start_from: a filter to train further, of the recipe's shape.
     """
 
     recipe: Recipe
     previews: Previews
     errors: np.ndarray
-    start_from: Path | None = None
+    start_from: Postfilter | None = None
 
     @cached_property
     def network(self) -> FilterConfig:
@@ -117,11 +118,13 @@ class Trainer:
 
     def init(self) -> TrainState:
         """The state before the first step."""
-        fresh = networks.init(self.network, self.errors, jax.random.key(self.recipe.seed))
-        state = first_state(fresh, self.optimizer)
-        if self.start_from:
-            state = first_state(read_half(self.start_from, state).average, self.optimizer)
-        return state
+        if self.start_from is None:
+            return first_state(
+                networks.init(self.network, self.errors, jax.random.key(self.recipe.seed)), self.optimizer
+            )
+        if self.start_from.config != self.network:
+            raise ValueError(f"the filter to start from is {self.start_from.config}, the recipe's {self.network}")
+        return first_state(self.start_from.parameters, self.optimizer)
 
     def filtered(self, parameters: Parameters, shown: Array, step: Array, *, quantized: bool) -> Array:
         """What the filter makes of previews, within 0 ... 255."""
@@ -203,7 +206,7 @@ def fit(
     folder: str | Path,
     *,
     run: Run | None = None,
-    start_from: Path | None = None,
+    start_from: Postfilter | None = None,
 ) -> tuple[FilterConfig, Parameters]:
     """Trains, or goes on where a checkpoint in `folder` left off; gives the shape and the averaged parameters.
 
@@ -219,6 +222,7 @@ def fit(
 
     Raises:
       FloatingPointError: the loss became infinite or undefined.
+      ValueError: `start_from` has another shape.
     """
     pictures = load_pictures(*sources)
     side = max(side for side, _ in recipe.crops)
