@@ -83,9 +83,10 @@ def test_a_psnr_can_be_asked_for(run, folder, tmp_path):
         assert run("decode", "b.uqdm", "b.png", "--force")[0] == 0
         assert (psnr_db(make_picture(24, 32), read_picture((tmp_path / "b.png").read_bytes())) >= 30) == enough
     assert run("encode", str(folder / "in.png"), "o.uqdm", "--psnr", "30", "--rdoq", "--verify")[0] == 0
-    code, _, err = run("encode", str(folder / "in.png"), "o.uqdm", "--rdoq", "--force")
+    assert run("encode", str(folder / "in.png"), "o.uqdm", "-q", "40", "--rdoq", "--verify", "--force")[0] == 0
+    code, _, err = run("encode", str(folder / "in.png"), "o.uqdm", "-q", "100", "--rdoq", "--force")
     assert code == 2
-    assert "give bpp, file_bytes or psnr_db with it" in err
+    assert "give a tau above 0, bpp, file_bytes or psnr_db with it" in err
     code, _, err = run("encode", str(folder / "in.png"), "c.uqdm", "--psnr", "90")
     assert code == 2
     assert "out of reach" in err

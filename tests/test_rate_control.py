@@ -89,7 +89,8 @@ def test_batches_end_where_single_pictures_do(tiny_model):
         ({"bpp": 1.0, "psnr_db": 30.0}, "one of bpp, file_bytes and psnr_db"),
         ({"bpp": 1.0, "lossless": True}, "bpp cannot be combined with lossless"),
         ({"file_bytes": 100, "tau": 0.5}, "file_bytes cannot be combined with tau"),
-        ({"rdoq": True}, "give bpp, file_bytes or psnr_db with it"),
+        ({"rdoq": True}, "give a tau above 0, bpp, file_bytes or psnr_db with it"),
+        ({"rdoq": True, "lossless": True, "tau": 0.5}, "rdoq is for streams that end early"),
         ({"psnr_db": 99.0}, "99.0 dB is out of reach: the whole stream gives"),
         ({"file_bytes": 3}, "3 bytes do not hold the header"),
         ({"bpp": -1.0}, "bpp must be a positive number, got -1.0"),
@@ -142,6 +143,17 @@ def test_optimised_quantization_reaches_a_psnr_with_fewer_bytes(natural):
         plain, optimised = (uqdm.encode(natural, psnr_db=target_db, rdoq=rdoq, model="photo") for rdoq in (False, True))
         assert psnr_db(natural, uqdm.decode(optimised)) >= target_db
         assert len(optimised) <= share * len(plain)
+
+
+@pytest.mark.parametrize("step", [32, 33])
+def test_optimised_quantization_of_streams_that_end_at_a_time(natural, step):
+    """In a splitting and in a halving step: fewer bytes, and what is lost is worth less than they are."""
+    photo = uqdm.load_model("photo")
+    plain = [uqdm.encode(natural, photo.times[end], model=photo) for end in range(step - 3, step + 1)]
+    optimised = uqdm.encode(natural, photo.times[step], rdoq=True, model=photo)
+    curve = [psnr_db(natural, uqdm.decode(data)) for data in plain]
+    assert len(plain[0]) < len(optimised) < 0.99 * len(plain[-1])
+    assert psnr_db(natural, uqdm.decode(optimised)) > np.interp(len(optimised), [len(data) for data in plain], curve)
 
 
 def test_optimised_quantization_of_batches_is_that_of_single_pictures(tiny_model):

@@ -68,7 +68,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument(
         "--rdoq",
         action="store_true",
-        help="with --bpp, --bytes or --psnr: leave out what costs more than it shows; sends the last level twice",
+        help="leave out what costs more than it shows: fewer bytes, but no prefix of the whole stream",
     )
     sub.add_argument("--seed", type=seed, default=0, help="of the common randomness (0)")
     sub.add_argument("--verify", action="store_true", help="decode the result before reporting success")

@@ -91,9 +91,10 @@ def encode(
       bpp: at most so many bits per pixel, header included.
       file_bytes: at most so many bytes.
       psnr_db: as few bytes as reach this PSNR in dB.
-      rdoq: rate-distortion optimised quantization for one of these three ends: the steps of the last level are sent
-        again, and leave coefficients in their zero cells where that saves more than it costs. These steps take twice as
-        long, and the stream is no prefix of the whole one then. Families other than the nested one cannot.
+      rdoq: rate-distortion optimised quantization for a stream that ends early: the steps of the last level leave
+        coefficients in their zero cells where that saves more than it costs, and the stream is no prefix of the whole
+        one then. With bpp, file_bytes or psnr_db these steps are sent twice, since it shows then which level is the
+        last. Families other than the nested one cannot.
       lossless: whether a residual follows that makes the decoded picture the very same (uqdm.lossless.predicted for
         the nested process, uqdm.lossless.direct for the uniform one); may be combined with tau.
       model: what to encode with, or its name or path; by default the model `small` of the package for at most 64 x 64

@@ -56,13 +56,13 @@ def request_of(tau, bpp, file_bytes, psnr_db, rdoq, lossless, model, seed, index
     if limits and (lossless or tau is not None):
         other = "lossless" if lossless else "tau"
         raise ValueError(f"{' and '.join(limits)} cannot be combined with {other}: a stream ends in one place")
-    if rdoq and not limits:
-        raise ValueError("rdoq is for streams that end somewhere: give bpp, file_bytes or psnr_db with it")
+    if rdoq and (lossless or not (limits or tau)):
+        raise ValueError("rdoq is for streams that end early: give a tau above 0, bpp, file_bytes or psnr_db with it")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"seed must be an integer, got {seed!r}")
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32), got {seed}")
-    if rdoq and index:
+    if rdoq and index and limits:
         raise ValueError(
             "rdoq and index exclude each other: the last level is sent twice, and an index tells of the first time"
         )
@@ -110,8 +110,12 @@ def encode_together(
     ]:
         step = active[0].step
         for number, sender in enumerate(senders):
-            if rdoq and not sender.ended and _optimizes_from(sender.state, step) == step:
+            if not rdoq or sender.ended:
+                continue
+            if target and _optimizes_from(sender.state, step) == step:
                 branches[number] = sender.branch()
+            elif not target and _optimizes_from(sender.state, steps - 1) == step:
+                sender.state = sender.state.optimized(steps - 1)
         sending.expect([sender.state for sender in active], step)
         for sender in active:
             sender.send()
