@@ -561,13 +561,23 @@ class Decoder:
         width = cell_width(levels) * (levels < self.unseen)
         return Cells(np.sign(midpoints), np.where(midpoints != 0, abs(midpoints) - width, 0) // 2, width)
 
+    def by_slope(self, step: Step, chosen: np.ndarray) -> np.ndarray:
+        """Section 8: zero cells and unknown coefficients in the order in which a splitting step sends them."""
+        if step.by_place or "slope/zero" not in self.model:
+            return chosen
+        units = np.full(len(chosen), cell_width(step.level))
+        rows = table_rows(self.locations[chosen], self.scales[chosen], units)
+        unknown = self.zero_levels[chosen] == self.unseen
+        slopes = np.where(unknown, self.model["slope/first"][rows], self.model["slope/zero"][rows]).astype(np.int64)
+        return chosen[np.argsort(-slopes, kind="stable")]
+
     def take_step(self, number: int, decoder: RangeDecoder) -> None:
         """Section 8: decode a step; nothing but references has changed if its symbols are not determined."""
         step = self.steps[number]
         members = self.members(step)
         if step.splitting:
             self.make_references(number, members)
-            chosen = members[self.midpoints[members] == 0]
+            chosen = self.by_slope(step, members[self.midpoints[members] == 0])
         else:
             chosen = members[self.left()[members]]
         cells = self.cells(chosen)

@@ -6,6 +6,7 @@ The file (uqdm.archive) has
     prior_std      float32 (C,)
     table/...      uint16: the split tables (channel_sim.split_tables)
     level/...      int64: the integers of every level (uqdm.nested.process)
+    slope/...      uint8, not in all files: by what steps are ordered (uqdm.nested.slopes)
     integer/..., scale/..., weight/...
                    the network (uqdm.nested.stored_network)
     opening/...    the network of the opening likewise, if there is one (uqdm.nested.schedule); config then has
@@ -19,10 +20,10 @@ and of latents (uqdm.nested.source), whose config has process = "nested latents"
     autoencoder/...                 the autoencoder (uqdm.transforms.autoencoder); without it, it is a *coder*
 
 and the model id is the identity of them all but the last. What a stream means is decided by config, prior_std, table/,
-level/, integer/ and opening/integer/ alone; the rest shapes previews.
+level/, slope/, integer/ and opening/integer/ alone; the rest shapes previews.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -40,6 +41,7 @@ from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.preview import mean_estimate, shown_state
 from uqdm.nested.process import TICKS, LevelTables
 from uqdm.nested.schedule import Schedule, block_classes
+from uqdm.nested.slopes import Slopes
 from uqdm.nested.source import Coordinates, Latent, Source, Wavelet
 from uqdm.nested.state import NestedCode, NestedState
 from uqdm.nested.stored_network import StoredNetwork, packed
@@ -47,13 +49,20 @@ from uqdm.postfilter.postfilter import Postfilter
 from uqdm.transforms.autoencoder import Autoencoder
 from uqdm.transforms.integer_wavelet import exact_of, ticks_of
 
-__all__ = ["FORMAT_OF_OPENINGS", "OPENING", "NestedModel"]
+__all__ = ["OPENING", "NestedModel", "format_of"]
 
-_FORMAT, FORMAT_OF_OPENINGS = 2, 3
-OPENING = "opening/"
+_FORMAT, _FORMAT_OF_OPENINGS, _FORMAT_OF_SLOPES = 2, 3, 4
+OPENING, _SLOPE = "opening/", "slope/"
 _POSTFILTER = "preview/postfilter/"
 _PIECE = 2**18
 """Coefficients that are worked on at a time."""
+
+
+def format_of(config: Mapping[str, Any], arrays: Iterable[str]) -> int:
+    """The least format of model files that has what there is, by its configuration and the names of its arrays."""
+    if any(name.startswith(_SLOPE) for name in arrays):
+        return _FORMAT_OF_SLOPES
+    return _FORMAT_OF_OPENINGS if "opening" in config else _FORMAT
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,8 +86,9 @@ class NestedModel(archive.Contents):
         Raises:
           ValueError: sums of the integer network could leave the range in which they are exact.
         """
+        slopes = {_SLOPE + name: table for name, table in Slopes.logistic().to_arrays().items()}
         config = {
-            "format": _FORMAT,
+            "format": format_of({}, slopes),
             "name": name,
             "block": schedule.block,
             "finest_width": schedule.finest_width,
@@ -89,6 +99,7 @@ class NestedModel(archive.Contents):
         arrays = {
             "config": archive.pack_config(config),
             "prior_std": np.asarray(schedule.prior_std, np.float32),
+            **slopes,
         }
         arrays |= {f"table/{name}": table for name, table in SplitTables.logistic().to_arrays().items()}
         arrays |= {f"level/{name}": table for name, table in LevelTables.of_schedule(schedule).to_arrays().items()}
@@ -168,6 +179,25 @@ class NestedModel(archive.Contents):
         """Integer probabilities of the reference distributions."""
         return SplitTables.from_arrays(**archive.under("table/", self.arrays))
 
+    @cached_property
+    def slopes(self) -> Slopes | None:
+        """By what splitting steps are ordered, if by anything.
+
+        Raises:
+          ValueError: a table is missing or has another shape.
+        """
+        tables = archive.under(_SLOPE, self.arrays)
+        if tables and tables.keys() != {"zero", "first"}:
+            raise ValueError(f"the model must have slope/zero and slope/first, got {', '.join(tables)}")
+        return Slopes(**tables) if tables else None
+
+    def with_slopes(self, slopes: Slopes | None) -> "NestedModel":
+        """The same model, which sends steps in another order: its streams are others, and so is its id."""
+        own = {name: array for name, array in self.arrays.items() if not name.startswith(_SLOPE)}
+        own |= {_SLOPE + name: table for name, table in (slopes.to_arrays() if slopes else {}).items()}
+        config = archive.pack_config({**self.config, "format": format_of(self.config, own)})
+        return replace(self.from_arrays({**own, "config": config}), convolution=self.convolution)
+
     @property
     def parameters(self) -> Parameters:
         """Weights of the (last) network, kernels on their 8-bit grid."""
@@ -237,7 +267,7 @@ class NestedModel(archive.Contents):
             other, or weights of previews are none.
         """
         model = cls(arrays=arrays)
-        if (known := model.config.get("format")) != (wanted := FORMAT_OF_OPENINGS if model._opening else _FORMAT):
+        if (known := model.config.get("format")) != (wanted := format_of(model.config, arrays)):
             raise ValueError(f"model format {known} is unknown here (this program reads {wanted})")
         for network in model.networks:
             network.check()
@@ -266,7 +296,7 @@ class NestedModel(archive.Contents):
                 raise ValueError(f"level/{name} must be integers {wanted}")
         if not all(np.isfinite(array).all() for array in self.arrays.values() if array.dtype.kind == "f"):
             raise ValueError("not all numbers of the model are finite")
-        _ = self.tables, self.postfilter  # checked where they are read
+        _ = self.tables, self.slopes, self.postfilter  # checked where they are read
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "NestedModel":
@@ -285,7 +315,7 @@ class NestedModel(archive.Contents):
     @cached_property
     def code(self) -> NestedCode:
         """What decides what symbols mean."""
-        return NestedCode(self.schedule, self.levels, self.tables, self.source)
+        return NestedCode(self.schedule, self.levels, self.tables, self.source, self.slopes)
 
     def new_state(self, height: int, width: int, seed: int, picture: np.ndarray | None = None) -> NestedState:
         """The state before the first step; the sender gives the picture, uint8 (H, W, 3)."""

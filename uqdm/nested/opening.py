@@ -14,7 +14,7 @@ import numpy as np
 from uqdm import archive
 from uqdm.exact.fixed_point import Parameters
 from uqdm.nested import network_config as networks
-from uqdm.nested.model import FORMAT_OF_OPENINGS, OPENING, NestedModel
+from uqdm.nested.model import OPENING, NestedModel, format_of
 from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.network_integers import rows_of_integers
 from uqdm.nested.stored_network import packed
@@ -70,8 +70,9 @@ def with_opening(model: NestedModel, levels: int, network: NetworkConfig, parame
         for name, array in archive.under("weight/", arrays).items():
             arrays[f"weight/{name}"] = rows_of_parameters(name, array, rows)
     shape = replace(model.network, steps=len(rest))
-    config = {**model.config, "format": FORMAT_OF_OPENINGS, "network": networks.to_config(shape)}
+    config = {**model.config, "network": networks.to_config(shape)}
     config["opening"] = {"levels": levels, "network": networks.to_config(network)}
+    config["format"] = format_of(config, arrays)
     arrays |= {OPENING + name: array for name, array in packed(network, parameters).items()}
     states = similar_states(model.schedule, schedule)
     trusted = np.arange(len(states)) >= rest.start

@@ -1,9 +1,11 @@
 """What a prefix of the nested process shows: estimates of the coefficients, moved into the cells that are known.
 
 After a step there are two estimates, a fresh one and the one from before the step, moved into the cells that the step
-sent; what is shown is their mean with the weights of the model (uqdm.nested.preview_weights, Eq. 1), moved into the
-cells that are known of the next step already. Coefficients are integers, in ticks, so that pictures are the same
-everywhere; nothing that is transmitted depends on them.
+sent; what is shown is their mean with the weights of the model (uqdm.nested.preview_weights, Eq. 1). While the next
+step arrives, it is moved into the cells that are known of it already, and what the network says of the state with
+these cells, as if the step were complete, is faded in with its share and its weight: so a step changes little when
+its last byte arrives. Coefficients are integers, in ticks, so that pictures are the same everywhere; nothing that is
+transmitted depends on them.
 
 Pictures unlike those that the model learned from can look worse after a step than before. A sender that has looked
 says so (uqdm.contract.HoldingState): after such a step is shown what was shown before it.
@@ -45,7 +47,7 @@ _ONE = 2**15
 def mean_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
     """The coefficients that are shown after so many steps and a part of the next, int32 (h, w, C), in ticks.
 
-    The weight of the fresh estimate grows to 1 while the next step arrives.
+    While the next step arrives, the weight of the fresh estimate grows to 1, and so does that of the one ahead.
     """
     held, (shown, shown_step) = state.held or frozenset(), shown_state(state, step)
     if shown is not state:
@@ -57,7 +59,12 @@ def mean_estimate(model: Denoiser, state: NestedState, step: int) -> np.ndarray:
             estimate = _mixed(estimate, earlier_estimate(model, state, step), weight)
     if state.known is None or step + 1 in held:
         return estimate
-    return _moved(state, estimate, *state.known, to_the_edge=bool(held))
+    moved = _moved(state, estimate, *state.known, to_the_edge=bool(held))
+    weight = round(_ONE * float(model.preview_weights[step + 1])) * round(_ONE * state.known_share) // _ONE
+    if not weight or not state.code.schedule.low_pass_known(step):
+        return moved
+    ahead = _denoised(model, state, *state.ahead(step), step + 1)
+    return _moved(state, _mixed(ahead, moved, weight), *state.known, to_the_edge=True)
 
 
 def shown_state(state: NestedState, step: int) -> tuple[NestedState, int]:

@@ -164,6 +164,10 @@ class Schedule:
             history.append((zero, other))
         return Levels(*(np.stack(levels) for levels in zip(*history, strict=True)))
 
+    def low_pass_known(self, step: int) -> bool:
+        """Whether something of every low-pass coefficient has been sent before a step."""
+        return not (self.levels.zero[step, :, : self.colours] == UNSEEN).any()
+
     @cached_property
     def times(self) -> tuple[float, ...]:
         """t before the first step and after each."""

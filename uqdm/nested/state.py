@@ -19,6 +19,7 @@ from uqdm.nested.grid import grid_of
 from uqdm.nested.process import LevelTables
 from uqdm.nested.quantization import PRICE_OF_HALVING, PRICE_OF_SPLITTING, stay_if_worth
 from uqdm.nested.schedule import UNSEEN, Schedule
+from uqdm.nested.slopes import Slopes
 from uqdm.nested.source import Source
 
 __all__ = ["Estimates", "NestedCode", "NestedState", "Part", "cells_of"]
@@ -39,6 +40,8 @@ class NestedCode(NamedTuple):
     """Integer probabilities of the reference distributions."""
     source: Source
     """Which numbers a picture is sent as."""
+    slopes: Slopes | None = None
+    """By what splitting steps are ordered; None: as their members are."""
 
 
 class Part(NamedTuple):
@@ -194,16 +197,23 @@ class NestedState:
         midpoint = self.midpoint.take(members)
         chosen = np.flatnonzero(np.abs(midpoint) >= 2 * _width(level) if halving else midpoint == 0)
         members, midpoint, width = members[chosen], midpoint[chosen], _width(level[chosen])
+        location, scale_class = self._location.take(members), self._scale_class.take(members)
         if halving:
             cells = cells_of(midpoint, width)
         else:
-            high = np.where(level[chosen] == UNSEEN, OPEN, width)
-            cells = Interval(np.zeros(len(chosen), np.int8), np.zeros(len(chosen), np.int64), high)
-        reference = TableReference(self.code.tables, self._location.take(members), self._scale_class.take(members))
+            unseen = level[chosen] == UNSEEN
+            cells = Interval(
+                np.zeros(len(chosen), np.int8), np.zeros(len(chosen), np.int64), np.where(unseen, OPEN, width)
+            )
+            if self.code.slopes and not doublings:
+                order = self.code.slopes.order(location, scale_class, target + 8, unseen)
+                members, location, scale_class = members[order], location[order], scale_class[order]
+                cells = cells._replace(high=cells.high[order])
+        reference = TableReference(self.code.tables, location, scale_class)
         return Part(members, cells, 1 << (target + 8), 1 << (target + 8 + doublings), reference)
 
     def _update(self, step: int, members: np.ndarray, cells: Interval) -> None:
-        """The cells of a step's part became these (uqdm.nested.process, Eq. 3 for the inputs)."""
+        """The cells of a step's part became these."""
         known = copy.copy(self)
         self._part = self.known = self.before = None
         self.before = Before(members, self.midpoint.copy(), self.units.copy())
@@ -213,13 +223,29 @@ class NestedState:
             self.kept = step, known
         self.estimates = Estimates(earlier=self.estimates.fresh)
         midpoint = cells.doubled_midpoint.astype(np.int32)
-        self.midpoint[members] = midpoint
         self.crc = zlib.crc32(midpoint.astype("<i4").tobytes(), self.crc)
+        self._tell(step, members, midpoint, self.midpoint, self.units)
+
+    def _tell(
+        self, step: int, members: np.ndarray, midpoint: np.ndarray, midpoints: np.ndarray, units: np.ndarray
+    ) -> None:
+        """Writes midpoints that a step gives, and the network's inputs (uqdm.nested.process, Eq. 3), in place."""
+        midpoints[members] = midpoint
         left = np.flatnonzero(midpoint)
         members, midpoint = members[left], midpoint[left]
         doubled_z = midpoint + 2 * self.shift[members].astype(np.int64)
         level, channel = self.code.schedule.steps[step].level, members % self.grid.shape[2]
-        self.units[members] = self.code.levels.input(level, channel, np.sign(midpoint), doubled_z)
+        units[members] = self.code.levels.input(level, channel, np.sign(midpoint), doubled_z)
+
+    def ahead(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and doubled midpoints with those cells of a partly known step that are as small as it makes them."""
+        assert self.known is not None
+        members, cells = self.known
+        width = np.where(cells.sign == 0, cells.high, cells.high - cells.low)
+        told = np.flatnonzero(width == 1 << (self.code.schedule.steps[step].level + 8))
+        units, midpoints = self.units.copy(), self.midpoint.copy()
+        self._tell(step, members[told], cells.doubled_midpoint[told].astype(np.int32), midpoints, units)
+        return units, midpoints
 
     @property
     def check_bytes(self) -> np.ndarray:
