@@ -118,7 +118,8 @@ def to_parameters(config: FilterConfig, arrays: Mapping[str, np.ndarray]) -> Par
         kernel(first, real(first))
         kernel(second, real(second) * of_stream / CEILING)
     for level in range(1, config.levels):
-        activated(f"down_{level}"), activated(f"up_{level - 1}")
+        activated(f"down_{level}")
+        activated(f"up_{level - 1}")
     p["head_ceiling"] = of_stream / real("head/activation").mean()
     sizes = real("head") * (ACTIVATION_LIMIT / (CORRECTION_UNITS * p["head_ceiling"]))
     p["head_gain"] = sizes.mean(1) * (KERNEL_LIMIT / LARGEST_OF_HEAD)
