@@ -41,7 +41,7 @@ class Slopes:
 
     Attributes:
       zero: of zero cells that are split, uint8 (rows,).
-      first: of coefficients of which nothing was known.
+      first: of coefficients of which nothing was known, uint8 (rows,).
     """
 
     zero: np.ndarray
@@ -66,10 +66,13 @@ class Slopes:
         """Where the coefficients are that come first, second, ...: slopes fall, and equal ones stay as they are.
 
         Args:
-          location: of references, in ticks.
-          scale_class: 8 log2 of their scales in ticks.
+          location: of references, in ticks, (n,).
+          scale_class: 8 log2 of their scales in ticks, (n,).
           unit_log2: log2 of the width after the step, in ticks.
-          unseen: of which coefficients nothing is known; the others are zero cells of twice the width.
+          unseen: of which coefficients nothing is known, bool (n,); the others are zero cells of twice the width.
+
+        Returns:
+          Indices, int64 (n,).
         """
         row = SplitTables.row(location, scale_class, np.asarray(unit_log2, np.int32))
         slope = np.where(unseen, self.first.take(row), self.zero.take(row))

@@ -238,7 +238,11 @@ class NestedState:
         units[members] = self.code.levels.input(level, channel, np.sign(midpoint), doubled_z)
 
     def ahead(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and doubled midpoints with those cells of a partly known step that are as small as it makes them."""
+        """The state with those cells of a partly known step that are as small as the step makes them.
+
+        Returns:
+          The network's input, int8, and doubled midpoints in ticks, int32, of all coefficients, flat.
+        """
         assert self.known is not None
         members, cells = self.known
         width = np.where(cells.sign == 0, cells.high, cells.high - cells.low)
