@@ -140,6 +140,14 @@ class Blocks:
                 raise self._mixed(target)
         return np.broadcast_to(bound, self._shape)
 
+    def reach(self, target) -> float:
+        """How far Gaussian targets reach, 4 of their deviations added, in those of the reference; 0 of other kinds."""
+        match target, self._reference:
+            case Gaussian(), Gaussian(mean, std):
+                reached = (np.abs(np.subtract(target.mean, mean)) + 4 * np.asarray(target.std)) / std
+                return float(np.max(reached, initial=0.0))
+        return 0.0
+
     def _mixed(self, target) -> TypeError:
         return TypeError(
             f"target and reference must be of one kind, but they are {type(target).__name__} and "

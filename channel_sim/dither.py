@@ -134,13 +134,13 @@ class NestedDitheredQuantization:
         reference = _checked_reference(self.width, reference, shared)
         count = checks.coordinates(reference=reference)
         shift = self._shift(count, shared)
-        psi, cells, complete = self._reference(reference, shift), whole_line(count), True
+        psi, cells = self._reference(reference, shift), whole_line(count)
         for level, unit in enumerate(self._units()):
             cells, complete = receive_refinement(reader, psi, cells, unit)
-            if level == self._split_after():
+            if complete and level == self._split_after():
                 cells, complete = receive_last_split(reader, psi, cells)
-        if not complete:
-            raise EOFError("the message ends before the sample is determined")
+            if not complete:
+                raise EOFError("the message ends before the sample is determined")
         return self._sample(cells, shift)
 
 

@@ -32,6 +32,8 @@ __all__ = ["PoissonFunctionalRepresentation"]
 
 _LARGEST_BATCH = 2**20
 _MOST_LOG, _MOST_LOG_OF_ONE = 32 * np.log(2), 24.5 * np.log(2)
+_FARTHEST = 6.2
+"""Deviations of a Gaussian reference beyond which there are hardly candidates: the last ones lie at 6.3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,9 @@ class PoissonFunctionalRepresentation:
 
         Raises:
           TypeError: target and reference are not of one kind.
-          ValueError: the ratio has no bound below 2^32 and there is no budget, the shapes differ, a parameter is none
-            (channel_sim.checks), or the target has mass where the reference has none.
+          ValueError: there is no budget and the ratio has no bound below 2^32 or a Gaussian target reaches beyond the
+            candidates, the shapes differ, a parameter is none (channel_sim.checks), or the target has mass where the
+            reference has none.
         """
         checks.source(shared)
         blocks = Blocks(reference)
@@ -98,6 +101,11 @@ class PoissonFunctionalRepresentation:
             raise ValueError(
                 "candidates have 32 random bits a coordinate, and the exact search needs max dQ/dP of 2^24 at most in "
                 f"each, got 2^{coordinates.max() / np.log(2):.1f}: give a budget, or use GreedyRejection"
+            )
+        if self.budget is None and (reach := blocks.reach(target)) > _FARTHEST:
+            raise ValueError(
+                f"candidates reach {_FARTHEST} deviations of the reference, and the exact search needs targets within "
+                f"that, 4 deviations added to their means; got {reach:.3g}: give a budget, or use GreedyRejection"
             )
         private, budget = shared.private(), self.budget or 2**62
         best, index = np.full(blocks.count, np.inf), np.ones(blocks.count, np.int64)

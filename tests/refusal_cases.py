@@ -294,6 +294,9 @@ def together() -> dict[str, Row]:
     rows |= {
         "PFR: no bound and no budget": sending(channel, cs.Gaussian(X, 2.0), reference, ValueError, "budget"),
         "PFR: a target too far for candidates": sending(channel, cs.Gaussian(10.5, 1.0), reference, ValueError, "2^24"),
+        "PFR: a target whose tail has no candidates": sending(
+            channel, cs.Gaussian(np.full(N, 4.8), 0.5), cs.Gaussian(ZERO, 1.0), ValueError, "6.2 deviations"
+        ),
         "rejection: wider": sending(cs.GreedyRejection(), cs.Gaussian(X, 3.0), reference, ValueError, "widen"),
         "rejection: far": sending(cs.GreedyRejection(), cs.Gaussian(30.0, 1.0), reference, ValueError, "at most 9"),
         "rejection: two axes": receiving(cs.GreedyRejection(), VECTORS[1], ValueError, "blocks"),

@@ -136,6 +136,17 @@ def test_a_message_that_ends_early_is_noticed():
         CHANNELS["nested 3"].decode(Reader(writer.getvalue()[:-5]), reference, shared)
 
 
+def test_a_message_that_ends_before_magnitudes_is_noticed():
+    """Though all signs are known, so that there is nothing to split last."""
+    x, reference = np.array([50.0, -70.0]), Logistic(np.zeros(2), np.full(2, 30.0))
+    channel = NestedDitheredQuantization(width=WIDTH)
+    writer, _, shared = sent(channel, x, reference)
+    data = writer.getvalue()
+    for size in range(len(data) - 4):
+        with pytest.raises(EOFError, match="ends before"):
+            channel.decode(Reader(data[:size]), reference, shared)
+
+
 def test_no_zero_cell_means_no_last_split():
     x, reference = np.array([50.0, -70.0]), Logistic(np.zeros(2), np.full(2, 30.0))
     writer, sample, shared = sent(CHANNELS["plain"], x, reference)
