@@ -261,3 +261,35 @@ def test_probes_find_inexact_sums(monkeypatch):
         monkeypatch.setattr("uqdm.exact.programs._promises", {})
     with pytest.raises(RuntimeError, match="sums of integers are wrong on this backend"):
         convolutions._fastest_exact()
+
+
+def test_a_full_cache_loses_its_own_files_and_no_others(monkeypatch, tmp_path):
+    """The folder may be any that the user names."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("UQDM_CACHE", str(tmp_path))
+    monkeypatch.setattr(programs, "LIMIT_BYTES", 150)
+    others = [tmp_path / ".ssh" / "id", tmp_path / "letters" / f"love-{'0' * 32}", tmp_path / f"{'0' * 31}g" / "a"]
+    for path in others:
+        path.parent.mkdir()
+        path.write_bytes(bytes(1000))
+    for name in ("first", "second", "third"):
+        programs._write(f"{name}-{'0' * 32}", bytes(40))
+    assert all(path.exists() for path in others)
+    mine = [programs._read(f"{name}-{'0' * 32}") for name in ("first", "second", "third")]
+    assert mine == [None, bytes(40), bytes(40)]
+    assert [path.name for path in programs._folder().iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_compilation_that_was_interrupted_is_begun_again(monkeypatch):
+    monkeypatch.setattr(programs, "_promises", {})
+    monkeypatch.setattr(programs, "_loaded", lambda program: None)
+    program = programs.Program(jnp.add, (), (np.zeros(2), np.zeros(2)))
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(programs, "_compiled", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        programs.ready(program)
+    monkeypatch.setattr(programs, "_compiled", lambda program: max)
+    assert programs.ready(program) is max

@@ -21,6 +21,7 @@ import logging
 import math
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import threading
@@ -155,10 +156,12 @@ def _workers() -> ThreadPoolExecutor:
 
 
 def _keep(future: Future, program: Program) -> None:
-    """Keeps a promise."""
+    """Keeps a promise, or takes it back, so that the next one who needs the programme tries again."""
     try:
         future.set_result(_loaded(program) or _compiled(program))
     except BaseException as error:
+        with _promises_lock:
+            _promises.pop(_key_of(program), None)
         future.set_exception(error)
 
 
@@ -217,6 +220,10 @@ def _not_in_jax_cache() -> Iterator[None]:
 
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:120]
+
+
+_ENVIRONMENT, _WRITTEN, _PARTIAL = re.compile("[0-9a-f]{32}"), re.compile(".+-[0-9a-f]{32}"), ".partial-"
+"""Names of folders of environments (`_digest`), of files in them, and how those begin that are being written."""
 
 
 def _digest(known: Iterable[str]) -> str:
@@ -328,7 +335,7 @@ def _write(name: str, data: bytes) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.mkdir(exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=_PARTIAL, delete=False) as file:
             temporary = file.name
             file.write(hashlib.sha256(data).digest() + data)
         os.replace(temporary, folder / name)
@@ -341,8 +348,12 @@ def _write(name: str, data: bytes) -> None:
 
 
 def _trim(folder: Path) -> None:
-    """Removes the files that were not used for longest."""
-    files = [(path, path.stat()) for path in folder.glob("*/*")]
+    """Removes the files that were not used for longest, of those that `_write` has written and no others."""
+    files = []
+    for path in (path for own in folder.iterdir() if _ENVIRONMENT.fullmatch(own.name) for path in own.iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # another process trims as well
+            if (_WRITTEN.fullmatch(path.name) or path.name.startswith(_PARTIAL)) and not path.is_symlink():
+                files.append((path, path.stat()))
     total = sum(found.st_size for _, found in files)
     for path, found in sorted(files, key=lambda file: file[1].st_mtime):
         if total <= LIMIT_BYTES:
