@@ -109,7 +109,7 @@ class Sets:
         shown = [self._of(rate, way, n, path / f"{n:02}-{way}.png") for n in numbers]
         originals = [self._of(0.0, "original", n, None) for n in numbers]
         (a, x), (b, y) = ([np.concatenate(parts) for parts in zip(*own, strict=True)] for own in (originals, shown))
-        return kid(a, b), sliced_wasserstein(x, y, patches=32, directions=256).mean
+        return kid(a, b, paired=True), sliced_wasserstein(x, y, patches=32, directions=256).mean
 
     def _of(self, rate: float, way: str, number: int, path: Path | None) -> tuple[np.ndarray, np.ndarray]:
         if (rate, way, number) not in self._found:

@@ -97,7 +97,9 @@ def test_sets_are_the_patches_of_all_pictures(folder, done):
     )
     summary = json.loads((done / "summary.json").read_text())
     (row,) = [r for r in summary["means"] if (r["codec"], r["setting"]) == (f"{OURS} sample", "2 bpp")]
-    assert row["sets"]["kid"] == pytest.approx(np.mean([kid(original, features) for features in drawn]), rel=1e-5)
+    assert row["sets"]["kid"] == pytest.approx(
+        np.mean([kid(original, features, paired=True) for features in drawn]), rel=1e-5
+    )
     assert row["sets"]["patches"] == 2 * COUNT
     assert all(r["sets"]["fid"] >= 0 and r["sets"]["sliced_wasserstein"] > 0 for r in summary["means"])
 

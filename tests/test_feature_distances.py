@@ -69,6 +69,22 @@ def test_kid_is_its_definition_in_loops():
     assert kid(a, b) == pytest.approx(kid_by_loops(a, b), rel=1e-9)
 
 
+def test_kid_of_pairs_leaves_them_out():
+    a = features(11, 6)
+    b = a + 0.1 * features(11, 6, seed=1)
+
+    def kernel(x, y):
+        return (x @ y / 6 + 1) ** 3
+
+    others = [(i, j) for i in range(11) for j in range(11) if i != j]
+    parts = [np.mean([kernel(x[i], y[j]) for i, j in others]) for x, y in ((a, a), (b, b), (a, b))]
+    assert kid(a, b, paired=True) == pytest.approx(parts[0] + parts[1] - 2 * parts[2], abs=1e-5)
+    assert kid(a, a, paired=True) == pytest.approx(0, abs=1e-9)
+    assert kid(a, a) < -0.1
+    with pytest.raises(ValueError, match="pairs need sets of one size, got 11 and 10 pictures"):
+        kid(a, b[:10], paired=True)
+
+
 def test_kid_does_not_depend_on_how_rows_are_cut(monkeypatch):
     a, b = features(30, 6), features(40, 6, seed=1)
     whole = kid(a, b)

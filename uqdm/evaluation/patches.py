@@ -3,12 +3,13 @@
 A single picture says little about a distribution, its patches more. Every picture is cut into a grid of squares; of
 squares x of originals and y of reconstructions, over all pictures of a setting,
 
-    KID   squared kernel distance of features f(x) and f(y)        unbiased, may be negative            (uqdm.metrics)
-    FID   squared Frechet distance of features                     biased upwards by about 1 / n
-    SWD   sliced Wasserstein distance of 7 x 7 pixels of pyramids  biased upwards by about 1 / sqrt(n)
+    KID   squared kernel distance of features f(x) and f(y)        of different patches; may be negative (uqdm.metrics)
+    FID   squared Frechet distance of features                     smaller than it would be of other patches
+    SWD   sliced Wasserstein distance of 7 x 7 pixels of pyramids  likewise
 
-lower is better for all. Patches of one picture are alike, so n patches tell less than n independent ones would; but the
-originals are those of the same pictures, which makes the distances of codecs comparable with each other. Compare values
+lower is better for all. Patches of one picture are alike, so n patches tell less than n independent ones would. The
+originals are those of the same pictures: what a codec keeps of a patch brings FID and SWD down whether or not it looks
+like a patch of pictures, the more the more faithful it is; KID compares no patch with its own original. Compare values
 of equal sets and sides only. Features are those of MobileNetV2, not of Inception-v3. Of draws with several seeds every
 seed makes a set, and the distances are averaged.
 
@@ -130,7 +131,7 @@ def distances_of_sets(folder: Path, keys: Iterable[str]) -> dict[tuple[str, str]
         originals, clouds_of_originals = _gathered([(path, 0) for path, _ in own])
         if len(features) > 1:
             sliced = sliced_wasserstein_of_clouds(clouds_of_originals, clouds, _DIRECTIONS, np.random.default_rng(0))
-            distances = kid(originals, features), fid(originals, features), float(np.mean(sliced))
+            distances = kid(originals, features, paired=True), fid(originals, features), float(np.mean(sliced))
             found.setdefault((codec, setting), []).append(SetDistances(len(features), *distances))
     return {name: SetDistances(own[0].patches, *np.mean(own, 0)[1:].tolist()) for name, own in found.items()}
 

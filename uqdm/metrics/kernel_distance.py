@@ -6,6 +6,9 @@ The squared maximum mean discrepancy for the kernel k(x, y) = (x^T y / d + 1)^3,
 
 (Binkowski et al., "Demystifying MMD GANs", 2018, Eq. 4). It may be negative, and unlike FID it can be compared between
 sets of different sizes. Tables often show 1000 times the value.
+
+Where b_i is a reconstruction of a_i, the two are no independent samples, and the last mean is over i != j as well:
+pairs are alike for another reason than that their distributions are. A set is at distance 0 from itself then.
 """
 
 from typing import NamedTuple
@@ -28,19 +31,24 @@ class BlockEstimate(NamedTuple):
     """Standard deviation of one block's estimate."""
 
 
-def kid(features_a: np.ndarray, features_b: np.ndarray) -> float:
+def kid(features_a: np.ndarray, features_b: np.ndarray, *, paired: bool = False) -> float:
     """The estimate from all pictures; lower is better.
 
     Args:
       features_a: (n, d), one row per picture.
       features_b: (m, d), from the same network.
+      paired: whether rows of equal number belong to each other, as those of a picture and its reconstruction.
 
     Raises:
       ValueError: shapes do not fit, or a set has fewer than two pictures.
     """
     check_features(features_a, features_b)
     a, b = features_a.astype(np.float64), features_b.astype(np.float64)
-    return _mean_of_others(a) + _mean_of_others(b) - 2 * _kernel_sum(a, b) / (len(a) * len(b))
+    if paired:
+        if len(a) != len(b):
+            raise ValueError(f"pairs need sets of one size, got {len(a)} and {len(b)} pictures")
+        return _mean_of_others(a, a) + _mean_of_others(b, b) - 2 * _mean_of_others(a, b)
+    return _mean_of_others(a, a) + _mean_of_others(b, b) - 2 * _kernel_sum(a, b) / (len(a) * len(b))
 
 
 def kid_in_blocks(
@@ -74,7 +82,7 @@ def _kernel_sum(a: np.ndarray, b: np.ndarray) -> float:
     return sum(float(np.sum((a[i : i + _ROWS] @ b.T / width + 1) ** 3)) for i in range(0, len(a), _ROWS))
 
 
-def _mean_of_others(a: np.ndarray) -> float:
-    """Mean of the kernel over pairs of different rows."""
-    diagonal = np.sum((np.sum(a * a, axis=1) / a.shape[1] + 1) ** 3)
-    return (_kernel_sum(a, a) - float(diagonal)) / (len(a) * (len(a) - 1))
+def _mean_of_others(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean of the kernel over rows of different numbers."""
+    diagonal = np.sum((np.sum(a * b, axis=1) / a.shape[1] + 1) ** 3)
+    return (_kernel_sum(a, b) - float(diagonal)) / (len(a) * (len(a) - 1))
