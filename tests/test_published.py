@@ -201,6 +201,17 @@ def test_the_mean_of_a_truncated_logistic_is_right():
         assert got == pytest.approx(mean, abs=1e-6)
 
 
+def test_the_mean_of_a_truncated_gaussian_is_right():
+    stats = pytest.importorskip("scipy.stats")
+    ends = np.array([(-1.0, 1.0), (-np.inf, 0.3), (2.0, np.inf), (2.0, 2.001), (15.0, 16.0), (-50.0, -49.0)])
+    got = diffusion.truncated_gaussian_mean(*ends.T)
+    np.testing.assert_allclose(got[:5], [stats.truncnorm(*pair).mean() for pair in ends[:5]], atol=1e-6)
+    assert -49.1 < got[5] < -49
+    np.testing.assert_allclose(
+        diffusion.truncated_gaussian_mean(np.full(1, -np.inf), np.full(1, np.inf)), 0, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize("method", ["ancestral", "flow"])
 def test_reverse_processes_continue_where_the_stream_ends(model, folder, golden, method):
     picture = np.load(folder / "anchor_sets.npz")["small"][3]

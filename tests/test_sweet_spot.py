@@ -10,6 +10,7 @@ from test_diffc import FEW, VARIANCE, gaussian_picture, gaussian_predictor
 
 import uqdm
 from channel_sim import GaussianChannel
+from channel_sim.index_code import KL_CLASSES, kl_of
 from uqdm.codec.api import encode_with_costs
 from uqdm.diffusion import network as unet
 from uqdm.diffusion import process as diffusion
@@ -34,6 +35,17 @@ def errors() -> DenoisingErrors:
     """e(gamma) = d V / (1 + V SNR), as of 64 x 64 pixels."""
     exact = DIMENSION * VARIANCE / (1 + VARIANCE * np.exp(-np.array(LEVELS)))
     return DenoisingErrors(LEVELS, exact[None], DIMENSION)
+
+
+def test_steps_that_cannot_be_sent_are_none(errors):
+    """Pictures of many pixels, whose coarsest steps would send more than the last class of divergences."""
+    large = errors._replace(squared_error=errors.squared_error * 100, dimension=errors.dimension * 100)
+    assert information_bits(large).max() > kl_of(KL_CLASSES - 1)
+    schedule = sweet_spot_schedule(large, CHUNKS)
+    assert np.isfinite(expected_bits(large, schedule, CHUNKS))
+    assert expected_bits(large, (LEVELS[0], LEVELS[-1]), CHUNKS) == np.inf
+    with pytest.raises(ValueError, match="measure finer ones"):
+        sweet_spot_schedule(large._replace(gammas=LEVELS[::40], squared_error=large.squared_error[:, ::40]), CHUNKS)
 
 
 def test_the_measured_error_is_the_known_one():

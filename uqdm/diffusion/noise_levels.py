@@ -34,7 +34,7 @@ import numpy as np
 from jaxtyping import Float
 
 from channel_sim.gaussian import GaussianChannel
-from channel_sim.index_code import class_of, kl_of
+from channel_sim.index_code import KL_CLASSES, class_of, kl_of
 from uqdm.diffusion import process as diffusion
 from uqdm.diffusion.state import ReverseProcess
 
@@ -96,7 +96,7 @@ def information_bits(errors: DenoisingErrors) -> Float[np.ndarray, "pictures lev
 def sweet_spot_schedule(
     errors: DenoisingErrors, channel: GaussianChannel = _DEFAULT, *, most_steps: int = diffusion.MOST_STEPS
 ) -> tuple[float, ...]:
-    """Chooses among the measured levels, from the first to the last, by Eq. 2.
+    """Chooses among the measured levels, from the first to the last, by Eq. 2; no step is one that cannot be sent.
 
     Args:
       errors: measured.
@@ -105,6 +105,9 @@ def sweet_spot_schedule(
 
     Returns:
       gamma before every step and after the last, falling.
+
+    Raises:
+      ValueError: most_steps is out of range, or neighbouring levels lie too far from each other.
     """
     if not 1 <= most_steps <= diffusion.MOST_STEPS:
         raise ValueError(f"most_steps must be 1 to 255, got {most_steps}")
@@ -121,6 +124,11 @@ def sweet_spot_schedule(
         if (shortest == total).all():
             break
         total = shortest
+    if not np.isfinite(total[-1]):
+        raise ValueError(
+            f"steps between some levels would send more than {kl_of(KL_CLASSES - 1):.3g} bits: measure finer ones, or "
+            "allow more steps"
+        )
     path = [levels - 1]
     for best in reversed(came_from):
         path.append(int(best[path[-1]]))
@@ -136,6 +144,7 @@ def expected_bits(errors: DenoisingErrors, schedule: Sequence[float], channel: G
 def _step_bits(errors: DenoisingErrors, channel: GaussianChannel) -> Float[np.ndarray, "levels levels"]:
     """E f(C(t, s)); between the classes in which the channel states divergences, f is linear in the logarithm."""
     information = np.clip(information_bits(errors), kl_of(1), None)
-    classes = range(max(1, class_of(information.min()) - 1), class_of(information.max()) + 2)
+    classes = range(max(1, class_of(information.min()) - 1), min(class_of(information.max()) + 1, KL_CLASSES - 1) + 1)
     known = [(np.log2(kl_of(c)), channel.cost(kl_of(c), errors.dimension).bits) for c in classes]
-    return np.interp(np.log2(information), *np.array(known).T).mean(0)
+    costs = np.interp(np.log2(information), *np.array(known).T)
+    return np.where(information > kl_of(KL_CLASSES - 1), np.inf, costs).mean(0)

@@ -40,6 +40,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from channel_sim.channel import Gaussian
 from uqdm.training import densities
 from uqdm.transforms.pixels import values_of
 
@@ -59,6 +60,7 @@ __all__ = [
     "reference",
     "sample_reference",
     "step_gammas",
+    "truncated_gaussian_mean",
     "truncated_logistic_mean",
 ]
 
@@ -220,6 +222,15 @@ def truncated_logistic_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     mean = (b * distribution(b) - a * distribution(a) - integral(b) + integral(a)) / np.maximum(mass, 1e-12)
     mean = np.where(mass > 1e-6, np.clip(mean, a, b), (a + b) / 2)
     return np.where(flip, -mean, mean) * _LOGISTIC
+
+
+def truncated_gaussian_mean(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Mean of the standard normal density within an interval, (phi(a) - phi(b)) / (Phi(b) - Phi(a))."""
+    log_mass = Gaussian(0.0, 1.0).log_mass(low, high)
+    ends = (np.exp(-np.square(end) / 2 - 0.5 * np.log(2 * np.pi) - log_mass) for end in (low, high))
+    mean = np.subtract(*ends)
+    middle = np.clip((np.clip(low, -1e4, 1e4) + np.clip(high, -1e4, 1e4)) / 2, low, high)
+    return np.where(np.isfinite(mean), np.clip(mean, low, high), middle)
 
 
 def gaussian_kl_bits(target: Moments, reference: Moments) -> Array:

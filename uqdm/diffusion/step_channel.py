@@ -76,7 +76,8 @@ class UniformStep:
         if sample is not None:
             return Received(sample)
         mean, std = _flat(reference.mean), _flat(reference.std)
-        return Received(None, std * diffusion.truncated_logistic_mean(*((end - mean) / std for end in known)))
+        truncated = diffusion.truncated_logistic_mean if self.logistic else diffusion.truncated_gaussian_mean
+        return Received(None, std * truncated(*((end - mean) / std for end in known)))
 
     def draw(self, reference: Moments, target_std: float, key: PRNGKeyArray) -> Array:
         return diffusion.sample_reference(reference, _width(target_std), key, logistic=self.logistic)
