@@ -29,6 +29,15 @@ def packed(model) -> tuple[list[np.ndarray], bytes]:
     return pictures, pack(pictures, model, seed=3)[0]
 
 
+def test_what_could_not_be_unpacked_is_not_packed(model, monkeypatch):
+    monkeypatch.setattr("uqdm.lossless.bits_back._MOST_PIXELS", 100)
+    with pytest.raises(ValueError, match="at most 100 pixels, got 11 x 11"):
+        pack([gaussian_picture(0, side=11)], model)
+    monkeypatch.setattr("uqdm.lossless.bits_back._MOST_RUNS", 2)
+    with pytest.raises(ValueError, match="at most 2 pictures, got 3"):
+        pack([gaussian_picture(0, side=2)] * 3, model)
+
+
 def table_of(rows: int, symbols: int, seed: int) -> ProbabilityTable:
     return ProbabilityTable(quantize_probabilities(np.random.default_rng(seed).dirichlet(np.ones(symbols), rows)))
 

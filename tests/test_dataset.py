@@ -51,10 +51,10 @@ def test_a_large_archive_is_unpacked_once_and_again_when_it_changes(tmp_path, mo
     monkeypatch.setattr("uqdm.training.dataset._UNPACKED_FROM_BYTES", 100)
     np.savez(tmp_path / "set.npz", images=PICTURES)
     np.testing.assert_array_equal(open_source(tmp_path)[3], PICTURES[3])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["set.npy", "set.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set.npz", "set.npz.npy"]
     assert len(open_source(tmp_path)) == 4, "what was unpacked is no archive of its own"
     np.savez(tmp_path / "set.npz", images=PICTURES[::-1])
-    later = (tmp_path / "set.npy").stat().st_mtime + 1
+    later = (tmp_path / "set.npz.npy").stat().st_mtime + 1
     os.utime(tmp_path / "set.npz", (later, later))
     np.testing.assert_array_equal(open_source(tmp_path)[3], PICTURES[0])
 

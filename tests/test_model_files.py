@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
+import zipfile
 
 import numpy as np
 import pytest
 from model_cases import latent_nested_model, mean_autoencoder, tiny_model, transform_model, unet_model
 from random_autoencoder import random_latent_file
 
+import uqdm
 from uqdm import archive
 from uqdm.latent.linear import moments
 from uqdm.library import model_from_arrays
@@ -147,3 +150,23 @@ def test_damaged_weights_of_metrics_are_named_in_a_line(damaged, tmp_path):
         with pytest.raises(ValueError, match="weights.npz is no file of weights") as caught:
             read(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "large.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        for number in range(3):
+            file.writestr(f"weight_{number}.npy", bytes(100 * 2**20))
+    assert (tmp_path / "large.npz").stat().st_size < 2**20
+    with pytest.raises(ValueError, match=r"not a model file \(\d+ bytes would become 314572800\)"):
+        uqdm.load_model(tmp_path / "large.npz")
+
+
+def test_a_file_that_was_written_again_is_read_again(tmp_path, tiny_model):
+    path = tmp_path / "m.npz"
+    tiny_model.save(path)
+    first = uqdm.load_model(path)
+    assert uqdm.load_model(str(path)) is first
+    changed = tiny_model.with_preview_weights(np.full(tiny_model.steps + 1, 0.5, np.float32))
+    changed.save(path)
+    os.utime(path, ns=(1, 1))  # as clocks are coarse
+    assert uqdm.load_model(path).preview_weights[0] == 0.5

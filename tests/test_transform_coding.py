@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from model_cases import CASES, digest, transform_model
 from pictures import make_picture
+from PIL import Image
 from test_exactness import inexact
 
 import uqdm
 from channel_sim.entropy import Writer
+from uqdm.cli import main
 from uqdm.codec.api import receiver_of
 from uqdm.exact.convolution import CONVOLUTIONS
 from uqdm.transform_coding import denoiser, hyper_integers, loss, network
@@ -211,6 +213,27 @@ def test_an_untrained_decoder_predicts_the_best_of_a_gaussian_residual(diffusion
     alpha = np.cos(np.pi / 2 * np.asarray(t))[:, None, None, None]
     np.testing.assert_allclose(noisy, alpha * (np.asarray(x) - mean) / config.error, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(predicted, alpha * noisy, rtol=1e-4, atol=1e-4)
+
+
+def test_denoisers_may_have_many_blocks():
+    key, blocks = jax.random.key(0), (5, 6, 6)
+    many, few = (denoiser.init(DenoiserConfig(widths=(4, 4, 4), blocks=each), 4, key) for each in (blocks, (1, 1, 1)))
+    kernels = [many[f"out_{name}_{i}"]["first"]["kernel"] for name, n in zip(("half", "quarter", "eighth"), blocks,
+               strict=True) for i in range(n)]  # fmt: skip
+    assert len({np.asarray(kernel).tobytes() for kernel in kernels}) == 17
+    np.testing.assert_array_equal(many["out_half_0"]["first"]["kernel"], few["out_half_0"]["first"]["kernel"])
+
+
+def test_what_is_drawn_of_a_whole_stream_is_said(diffusion, tmp_path):
+    diffusion.save(tmp_path / "m.npz")
+    (tmp_path / "a.uqdm").write_bytes(uqdm.encode(make_picture(16, 16), model=diffusion))
+    for method, said in (("denoise", None), ("diffuse", "Detail drawn by uqdm (diffuse, seed 0)")):
+        target = tmp_path / f"{method}.png"
+        options = ["--model", str(tmp_path / "m.npz"), "--method", method]
+        assert main(["decode", str(tmp_path / "a.uqdm"), str(target), *options]) == 0
+        with Image.open(target) as image:
+            found = image.getexif().get(0x010E)
+        assert found is None if said is None else found.startswith(said)
 
 
 def test_draws_need_a_decoder_and_sensible_numbers(model):

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import types
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
@@ -34,6 +35,8 @@ __all__ = [
 Arrays = Mapping[str, np.ndarray]
 T = TypeVar("T")
 
+_UNPACKED_ALWAYS, _MOST_TIMES = 2**28, 16
+"""Bytes that arrays may have, and how many times those of the file where they are more."""
 _MOST, _LARGEST = 2**16, 1e9
 """Of whole and of real numbers in configurations."""
 
@@ -63,12 +66,21 @@ def from_bytes(data: bytes) -> dict[str, np.ndarray]:
       ValueError: it is no such file, or one without a configuration.
     """
     try:
+        _check_unpacked_size(data)
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         config_of(arrays)
     except Exception as error:
         raise ValueError(f"not a model file ({error})") from error
     return arrays
+
+
+def _check_unpacked_size(data: bytes) -> None:
+    """Refuses files that fill the memory, which no weights do."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > max(_UNPACKED_ALWAYS, _MOST_TIMES * len(data)):
+        raise ValueError(f"{len(data)} bytes would become {size}")
 
 
 def pack_config(config: dict[str, Any]) -> np.ndarray:

@@ -140,19 +140,27 @@ def load_model(name_or_path: str | Path = "photo") -> Model[Any]:
     """
     if not isinstance(name_or_path, str | Path):
         raise TypeError(f"a model is loaded by its name or path, got {type(name_or_path).__name__}")
-    return _load_model(name_or_path)
-
-
-@lru_cache(maxsize=8)
-def _load_model(name_or_path: str | Path) -> Model[Any]:
     if name_or_path == DrawnModel().name:
         return DrawnModel()
     packaged = resources.files("uqdm") / "weights" / f"{name_or_path}.npz"
     if packaged.is_file():
-        return model_from_bytes(packaged.read_bytes())
+        return _packaged_model(str(name_or_path))
     if Path(name_or_path).is_file():
-        return model_from_bytes(Path(name_or_path).read_bytes())
+        path = Path(name_or_path).resolve()
+        found = path.stat()
+        return _model_of_file(path, found.st_mtime_ns, found.st_size)
     raise FileNotFoundError(f"no model {str(name_or_path)!r}: neither a model of this package nor a file")
+
+
+@lru_cache(maxsize=8)
+def _packaged_model(name: str) -> Model[Any]:
+    return model_from_bytes((resources.files("uqdm") / "weights" / f"{name}.npz").read_bytes())
+
+
+@lru_cache(maxsize=8)
+def _model_of_file(path: Path, written: int, size: int) -> Model[Any]:
+    """Kept as long as the file is the same: `written` and `size` tell that."""
+    return model_from_bytes(path.read_bytes())
 
 
 def default_model(height: int, width: int, *, lossless: bool = False) -> Model[Any]:

@@ -113,15 +113,21 @@ def decode_palette(data: bytes, autoencoder: Autoencoder) -> UInt8[np.ndarray, "
     """
     try:
         columns, rows, channels, last, largest = _HEADER.unpack_from(data)
-        body = np.frombuffer(zlib.decompressobj().decompress(data[_HEADER.size :], _LARGEST_BYTES), np.uint8)
-    except (struct.error, zlib.error) as error:
+    except struct.error as error:
         raise ValueError(f"not a file of indexed latents ({error})") from None
     if channels != autoencoder.channels:
         raise ValueError(f"the file has latents of {channels} channels, this autoencoder {autoencoder.channels}")
     height, width, _ = autoencoder.shape(rows, columns)
     count = -(-channels // _CHANNELS)
     colours = last + 1
-    if len(body) != count * (colours * _CHANNELS + height * width) or not columns or not rows:
+    size = count * (colours * _CHANNELS + height * width)
+    if not columns or not rows or size > _LARGEST_BYTES:
+        raise ValueError(f"not a file of indexed latents (of {columns} x {rows} pixels)")
+    try:
+        body = np.frombuffer(zlib.decompressobj().decompress(data[_HEADER.size :], size + 1), np.uint8)
+    except zlib.error as error:
+        raise ValueError(f"not a file of indexed latents ({error})") from None
+    if len(body) != size:
         raise ValueError(f"not a file of indexed latents ({len(body)} bytes where others belong)")
     split = count * colours * _CHANNELS
     palettes = body[:split].reshape(count, colours, _CHANNELS)

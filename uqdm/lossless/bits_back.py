@@ -87,12 +87,19 @@ def pack(pictures: Sequence[np.ndarray], model: Model[Any], *, seed: int = 0) ->
       The archive, and what it cost.
 
     Raises:
-      ValueError: the model is another one, or there is a picture without pixels.
+      ValueError: the model is another one, there is a picture without pixels or of more than 2^26, or there are more
+        than 2^20 pictures.
     """
+    if len(pictures) > _MOST_RUNS:
+        raise ValueError(f"an archive has at most {_MOST_RUNS} pictures, got {len(pictures)}")
     chain, stack, costs = _Chain(model), Stack(SharedRandomness(seed)), []
     for number, picture in enumerate(pictures):
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
             raise ValueError(f"pictures must be uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
+        if picture[..., 0].size > _MOST_PIXELS:
+            raise ValueError(
+                f"pictures have at most {_MOST_PIXELS} pixels, got {picture.shape[1]} x {picture.shape[0]}"
+            )
         stack.scramble(SharedRandomness(seed, 1 + number), chain.words(*picture.shape[:2]))
         before = stack.ideal_bits
         chain.push(stack, picture)

@@ -35,6 +35,8 @@ SUFFIXES = {
 """Endings of the files in a folder that are taken for pictures, in small letters."""
 
 _ARCHIVES = {".npz", ".npy"}
+_UNPACKED = ".npz.npy"
+"""What a large npz is unpacked into, beside it."""
 _UNPACKED_FROM_BYTES = 2**28
 
 
@@ -193,7 +195,7 @@ def _is_archive(file: Path) -> bool:
     """Whether a file is an archive, and not what an npz was unpacked into."""
     if file.name.startswith(".") or file.suffix.lower() not in _ARCHIVES:
         return False
-    return file.suffix != ".npy" or not file.with_suffix(".npz").exists()
+    return not file.name.endswith(_UNPACKED)
 
 
 def _fitting(arrays: Iterable[np.ndarray], where: str) -> list[np.ndarray]:
@@ -208,7 +210,7 @@ def _fitting(arrays: Iterable[np.ndarray], where: str) -> list[np.ndarray]:
 
 def _mapped(path: Path) -> np.ndarray:
     """The pictures of an archive, mapped from a file where that is possible."""
-    unpacked = path.with_suffix(".npy")
+    unpacked = path if path.suffix == ".npy" else path.with_suffix(_UNPACKED)
     try:
         if path == unpacked or (unpacked.exists() and unpacked.stat().st_mtime >= path.stat().st_mtime):
             return _fitting([np.load(unpacked, mmap_mode="r")], str(unpacked))[0]

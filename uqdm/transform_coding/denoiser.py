@@ -26,6 +26,7 @@ error.
 """
 
 from collections.abc import Callable
+from itertools import chain, count
 from typing import Any
 
 import jax
@@ -47,7 +48,8 @@ _SNR_LIMIT = 5.0
 
 def init(config: DenoiserConfig, features: int, key: PRNGKeyArray) -> Parameters:
     """Fresh parameters, with f = 0; `features` is the number of channels of h."""
-    keys = iter(jax.random.split(key, 64))
+    more = (jax.random.fold_in(key, number) for number in count())
+    keys = chain(jax.random.split(key, 64), more)
     half, quarter, eighth = config.widths
 
     def block(width: int) -> Parameters:
@@ -76,8 +78,8 @@ def init(config: DenoiserConfig, features: int, key: PRNGKeyArray) -> Parameters
         "in_quarter": block(quarter),
         "in_eighth": block(eighth),
     }
-    for name, width, count in zip(("half", "quarter", "eighth"), config.widths, config.blocks, strict=True):
-        parameters |= {f"out_{name}_{i}": block(width) for i in range(count)}
+    for name, width, blocks in zip(("half", "quarter", "eighth"), config.widths, config.blocks, strict=True):
+        parameters |= {f"out_{name}_{i}": block(width) for i in range(blocks)}
     return parameters
 
 
