@@ -5,6 +5,7 @@ import pytest
 from pictures import make_picture
 
 import uqdm
+from uqdm.codec import container
 
 PICTURE = make_picture(24, 32)
 
@@ -43,6 +44,39 @@ def test_a_stored_decoder_goes_on(tiny_model, data, size):
     assert second.received_bytes == size
     second.feed(data[second.received_bytes :])
     np.testing.assert_array_equal(second.picture(), uqdm.decode(data, model=tiny_model))
+
+
+def test_a_damaged_stream_stays_damaged(tiny_model, data):
+    """However often one asks, and wherever the bytes that have arrived end."""
+    start = uqdm.info(data)["header_bytes"]
+    wrong = bytearray(data)
+    wrong[start + 20] ^= 0x40
+    decoder = uqdm.Decoder.from_bytes(wrong[: start + 100], model=tiny_model)
+    for at in range(start + 100, len(wrong)):
+        try:
+            decoder.picture()
+        except uqdm.DamagedStreamError as error:
+            for ask in (decoder.picture, decoder.picture, lambda: decoder.step):
+                with pytest.raises(uqdm.DamagedStreamError, match=str(error)[:30]):
+                    ask()
+            decoder.feed(wrong[at:])
+            with pytest.raises(uqdm.DamagedStreamError):
+                decoder.picture()
+            return
+        decoder.feed(wrong[at : at + 1])
+    pytest.fail("the damage was not noticed")
+
+
+def test_complete_is_what_has_its_whole_payload(tiny_model, data):
+    kept = uqdm.encode(PICTURE, metadata={"xmp": bytes(5000)}, model=tiny_model)
+    start = uqdm.info(kept)["header_bytes"]
+    payload = container.unpack(kept)[0].payload_bytes
+    assert not uqdm.Decoder.from_bytes(kept[: start + payload - 1]).complete
+    assert uqdm.Decoder.from_bytes(kept[: start + payload]).complete
+    shorter = container.cut(kept, len(kept) - 50, keep_metadata=True)
+    assert len(shorter) > start + payload
+    assert not uqdm.Decoder.from_bytes(shorter).complete
+    assert not uqdm.Decoder.from_bytes(uqdm.encode(PICTURE, bpp=2.0, model=tiny_model)).complete
 
 
 def test_bytes_of_something_else_are_refused_at_once():

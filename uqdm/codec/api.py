@@ -133,7 +133,8 @@ def encode(
     most = request.target and request.target.most_bytes(*picture.shape[:2])
 
     def beside(data: bytes) -> bytes:
-        longest = None if container.unpack(data)[0].model_id == DrawnModel().id[: container.MODEL_ID_BYTES] else most
+        exact = container.unpack(data)[0].model_id == DrawnModel().id[: container.MODEL_ID_BYTES]
+        longest = None if request.drawn and exact else most  # which fits or is not taken
         return data if metadata is None else container.with_metadata(data, metadata, longest)
 
     return encode_best(

@@ -92,8 +92,14 @@ class Decoder:
 
     @property
     def complete(self) -> bool:
-        """Whether all bytes of the picture have arrived."""
-        return self._header is not None and len(self._received) >= self._header_bytes + self._header.payload_bytes
+        """Whether all bytes of the picture have arrived, metadata aside.
+
+        A stream that was encoded to a number of bytes, or cut, may never be: its length says when to stop.
+        """
+        if self._header is None:
+            return False
+        arrived = min(len(self._received) - self._header_bytes, self._header.held_bytes)
+        return arrived >= self._header.payload_bytes
 
     @property
     def step(self) -> int:

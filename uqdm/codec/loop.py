@@ -135,6 +135,7 @@ class Receiver:
         self._checked_words, self._check_due = 0, False
         self._expected_step = -1
         self._verified = 0, start
+        self._damage: DamagedStreamError | None = None
 
     def feed(self, data: bytes) -> None:
         """Appends bytes."""
@@ -172,8 +173,10 @@ class Receiver:
         In the latter case, what they do determine goes into `picture`.
 
         Raises:
-          DamagedStreamError: the stream contradicts itself.
+          DamagedStreamError: the stream contradicts itself; so says every later call.
         """
+        if self._damage is not None:
+            raise self._damage
         if not self._check() or self.ended:
             return False
         expect_together([self])
@@ -216,7 +219,8 @@ class Receiver:
         where = f"at or before byte {self.needed_bytes}, step {self.step} of {self.header.total_steps}"
         step, good = self._verified
         good_part = f"its first {good} bytes are verified (step {step})"
-        return DamagedStreamError(f"the stream is damaged {where}: {good_part}", step=step, good_bytes=good)
+        self._damage = DamagedStreamError(f"the stream is damaged {where}: {good_part}", step=step, good_bytes=good)
+        return self._damage
 
     def picture(self) -> np.ndarray:
         """The picture that all bytes so far determine, denoised: uint8 (H, W, 3)."""

@@ -66,7 +66,7 @@ class Target:
 
     def most_bytes(self, height: int, width: int) -> int | None:
         """Of the file, for a picture of so many rows and columns; None for a PSNR."""
-        return int(self.bpp * height * width / 8) if self.bpp is not None else self.file_bytes
+        return int(min(self.bpp * height * width / 8, 2.0**62)) if self.bpp is not None else self.file_bytes
 
     def enough(self, picture: np.ndarray, model: Model) -> Callable[[Sender], bool]:
         """Whether a sender of a picture has reached the target with the step that it sent last."""
