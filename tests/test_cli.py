@@ -573,3 +573,54 @@ def test_warm_up_leaves_nothing_to_compile(run, folder, tmp_path, monkeypatch):
     assert (uqdm.decode(encode(picture, lossless=True, model=model), model=model) == picture).all()
     monkeypatch.setenv("UQDM_CACHE", "off")
     assert run("warm-up")[0] == 2
+
+
+def test_all_pictures_of_a_stream_are_denoised_and_none_is_left_of_a_damaged_one(run, folder, tmp_path):
+    whole = str(folder / "whole.uqdm")
+    for option in (["--method", "sample"], ["--realism", "1"], ["--evaluations", "2"], ["--remaining-steps", "1"]):
+        code, _, err = run("decode", whole, "--all", "steps", *option)
+        assert code == 2
+        assert f"{option[0]} is for one picture, --all writes denoised ones" in err
+    wrong = bytearray((folder / "whole.uqdm").read_bytes())
+    wrong[-20] ^= 1
+    (tmp_path / "wrong.uqdm").write_bytes(wrong)
+    code, _, err = run("decode", "wrong.uqdm", "--all", "steps")
+    assert (code, "damaged" in err, [*(tmp_path / "steps").iterdir()]) == (2, True, [])
+    assert run("decode", whole, "--all", "steps")[0] == 0
+    assert len([*(tmp_path / "steps").iterdir()]) == 16
+    (tmp_path / "file").touch()
+    code, _, err = run("decode", whole, "--all", "file")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "cannot write into file" in err
+
+
+def test_exif_that_is_none_is_left_out_and_said(run, tmp_path, tiny_model):
+    """It may come from anybody: a stream's check value says that it is what was written, not that it is EXIF."""
+    data = uqdm.encode(make_picture(24, 32), 0.5, model=tiny_model, metadata={"exif": b"garbage", "dpi": (300, 300)})
+    (tmp_path / "a.uqdm").write_bytes(data)
+    for name, options in (("a.tiff", []), ("a.webp", []), ("a.png", ["--method", "sample"]), ("a.jpg", [])):
+        code, _, err = run("decode", "a.uqdm", name, *options)
+        assert code == 0
+        assert ("EXIF is damaged: left out" in err) == (not options), "what is drawn is said in EXIF of its own"
+        with Image.open(tmp_path / name) as image:
+            assert name == "a.webp" or tuple(map(round, image.info["dpi"])) == (300, 300)
+
+
+def test_bits_without_end_are_all_bits(run, folder, tmp_path):
+    assert run("encode", str(folder / "in.png"), "a.uqdm", "--bpp", "1e305")[0] == 0
+    assert (tmp_path / "a.uqdm").read_bytes() == (folder / "whole.uqdm").read_bytes()
+
+
+def test_metadata_counts_among_the_bytes_of_a_drawn_stream():
+    picture = make_picture(64, 64)
+    limits = {"file_bytes": 900, "metadata": {"xmp": np.random.default_rng(0).bytes(400)}}
+    assert len(uqdm.encode(picture, model="drawn", **limits)) <= 900
+    assert len(uqdm.encode(picture // 64 * 64, **limits)) <= 900
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text here")
+def test_names_of_files_may_be_any_bytes_in_what_is_written(run, folder, tmp_path):
+    name = os.fsdecode(b"\xff.png")
+    (tmp_path / name).write_bytes((folder / "in.png").read_bytes())
+    assert run("report", name, "-o", "report.html")[0] == 0
+    assert "\\udcff.png" in (tmp_path / "report.html").read_text()

@@ -378,5 +378,14 @@ def test_curves_of_several_tables_are_told_apart(unbroken, tmp_path, capsys):
     drawn = (tmp_path / "curves.svg").read_text()
     assert drawn.count("<!-- uqdm, unbroken -->") == drawn.count("<!-- uqdm, other -->") == 1
     assert drawn.count("<!-- JPEG -->") == 1
+    changed = unbroken / "changed.csv"  # in one folder with another table, and not alike
+    lines = (unbroken / "means.csv").read_text().splitlines(keepends=True)
+    ours = next(number for number, line in enumerate(lines) if "JPEG" in line)
+    changed.write_text("".join(lines[:ours] + lines[ours + 1 :]))
+    assert main(["plot", tables[0], str(changed), str(other), "-o", str(tmp_path / "three.svg")]) == 0
+    drawn = (tmp_path / "three.svg").read_text()
+    assert drawn.count(f"<!-- uqdm, {tables[0]} -->") == drawn.count(f"<!-- JPEG, {changed} -->") == 1
+    assert drawn.count("<!-- uqdm, other -->") == drawn.count("<!-- JPEG, other -->") == 1
+    changed.unlink()
     assert main(["plot", *tables, "-o", str(tmp_path / "no.png"), "--csv"]) == 2
     assert "give either pictures or tables" in capsys.readouterr().err

@@ -56,6 +56,54 @@ def test_results_are_not_taken_for_sources(pictures, tmp_path):
     assert not [file for file in files if "/out/" in file.source]
 
 
+@pytest.mark.parametrize("out", [".", ".."])
+def test_results_may_lie_beside_sources_or_above_them(pictures, out):
+    names = [Path(file.source).name for file in files_below(pictures, pictures / out, {".png"}, ".uqdm")]
+    assert names == ["a.png", "b.png", "broken.png", "a.png"]
+
+
+def test_streams_are_verified_and_options_of_other_models_refused(pictures, tmp_path, monkeypatch, capsys):
+    options = ["--model", str(pictures / "m.npz"), "--jobs", "1"]
+    shutil.copytree(pictures, tmp_path / "in", ignore=shutil.ignore_patterns("broken*"))
+    folders = [str(tmp_path / "in"), str(tmp_path / "out")]
+    assert main(["encode", *folders, *options, "--verify"]) == 0
+    assert main(["encode", *folders, *options, "--caption", "a dog"]) == 2
+    assert "--caption is for --perco or --text-sketch" in capsys.readouterr().err
+
+    def refuse(*_, **__):
+        raise uqdm.DamagedStreamError("what was decoded is of another picture", step=0, good_bytes=0)
+
+    monkeypatch.setattr("uqdm.distributed.work.check_against", refuse)
+    assert main(["encode", *folders, *options, "--force"]) == 0
+    assert main(["encode", *folders, *options, "--force", "--verify"]) == 2
+    assert capsys.readouterr().err.count("what was decoded is of another picture") == 5
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: out of memory\nallocating")])
+def test_what_fails_for_one_file_fails_for_that_alone(pictures, tmp_path, monkeypatch, error):
+    """Whether the file is too large for the memory, or for that of a device."""
+
+    def encode(pictures, **_):
+        if any(picture.shape[:2] == SIZES["deep/c.bmp"] for picture in pictures):
+            raise error
+        return [b"stream" for _ in pictures]
+
+    monkeypatch.setattr("uqdm.distributed.work.encode_batch", encode)
+    files = files_below(pictures, tmp_path, {".png", ".bmp"}, ".uqdm")
+    said = {Path(outcome.source).name: outcome.error for outcome in Encoding()(files)}
+    words = "not enough memory for a picture of this size", "RESOURCE_EXHAUSTED: out of memory"
+    assert said.pop("c.bmp") == words[isinstance(error, RuntimeError)]
+    assert said.pop("broken.png")
+    assert set(said.values()) == {None}
+
+
+def test_a_model_that_is_none_is_said_once(pictures, tmp_path, capsys):
+    assert main(["encode", str(pictures), str(tmp_path), "--model", "typo"]) == 2
+    err = capsys.readouterr().err
+    assert "no model 'typo'" in err
+    assert "standard output" not in err
+
+
 def test_batches_have_one_size(pictures, tmp_path):
     do = Encoding()
     files = files_below(pictures, tmp_path, {".png", ".bmp"}, ".uqdm")

@@ -52,8 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
         _silence_output()
         return 2
     except OSError as error:
-        _silence_output()
-        return _stop(f"uqdm {options.command}: cannot write to standard output: {error.strerror or error}")
+        if error.filename is None and error.strerror:  # what cannot be written has no name
+            _silence_output()
+            return _stop(f"uqdm {options.command}: cannot write to standard output: {error.strerror}")
+        named = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+        return _stop(f"uqdm {options.command}: {named}")
     except KeyboardInterrupt:
         _stop(f"uqdm {options.command}: interrupted")
         return 130

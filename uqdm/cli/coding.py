@@ -37,6 +37,8 @@ from uqdm.errors import StreamError
 
 __all__ = ["DEFAULT_QUALITY", "add_commands"]
 
+_DRAWN_BY_DECODERS = ("PerCo", "Text+Sketch")
+"""Families whose decoders draw whatever is asked for."""
 DEFAULT_QUALITY = 80
 """38.3 dB and 1.8 bits per pixel on the 24 photographs of benchmarks/results/photos_val.csv."""
 
@@ -144,6 +146,7 @@ def _end_by_quality(options: argparse.Namespace) -> None:
 def _encode(options: argparse.Namespace) -> None:
     by_time = options.tau is not None
     _end_by_quality(options)
+    _check_prompts(options)
     if Path(options.input).is_dir():
         for name in ("index", "keep_metadata"):
             if getattr(options, name):
@@ -156,7 +159,6 @@ def _encode(options: argparse.Namespace) -> None:
     opened = opened_picture(options.input, options)
     picture, metadata = opened.pixels, opened.metadata if options.keep_metadata else {}
     say_dropped(options.input, opened.lost if options.keep_metadata else opened.dropped)
-    _check_prompts(options)
     model = _prompted(model_for(options.model, picture, lossless=options.lossless), options)
     chosen = None if options.model is None else model
     from uqdm.codec.api import encode
@@ -268,6 +270,8 @@ def _decode(options: argparse.Namespace) -> None:
         return
     if (options.output is None) == (options.all is None):
         raise UserError("give either OUT or --all DIR")
+    if options.all is not None:
+        _only_denoised(options)
     output = str(options.output)
     suffix = ".png" if output == STANDARD else Path(output).suffix
     if options.all is None:
@@ -308,9 +312,21 @@ def _decode(options: argparse.Namespace) -> None:
     say(f"{output}: step {receiver.step} of {header.total_steps}, {len(data)} of {total} bytes")
 
 
+def _only_denoised(options: argparse.Namespace) -> None:
+    """Refuses what says how one picture is shown, where all of a stream are written."""
+    for name in ("realism", "evaluations", "remaining_steps"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is for one picture, --all writes denoised ones: leave one out")
+    if options.method != "denoise":
+        raise UserError("--method is for one picture, --all writes denoised ones: leave one out")
+
+
 def _drawn(options: argparse.Namespace, method: str, receiver: Any) -> str:
     """What to say of a picture whose detail is not all of the original."""
-    if method in ("denoise", "refine") or options.realism == 0 or receiver.step == receiver.model.steps:
+    decoder_draws = method == "diffuse" or receiver.model.family in _DRAWN_BY_DECODERS
+    if method in ("denoise", "refine") and not decoder_draws:
+        return ""
+    if options.realism == 0 or (receiver.step == receiver.model.steps and not decoder_draws):
         return ""
     share = "" if options.realism is None else f", realism {options.realism:g}"
     return f"Detail drawn by uqdm ({method}, seed {options.seed}{share}): not all of it is of the original"
@@ -328,18 +344,23 @@ def _metadata_of(data: bytes, path: str) -> dict:
 def _write_all(options: argparse.Namespace, previews: Iterator, header: container.Header) -> None:
     from uqdm.pictures import write_picture
 
-    folder = Path(options.all)
-    if folder.exists() and any(folder.iterdir()) and not options.force:
-        raise UserError(f"{folder} is not empty: choose another folder or add --force")
+    folder, written = Path(options.all), []
     try:
+        if folder.exists() and any(folder.iterdir()) and not options.force:
+            raise UserError(f"{folder} is not empty: choose another folder or add --force")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot create {folder}: {error.strerror}") from None
-    with Progress(header.total_steps, "decode") as bar:
-        for preview in previews:
-            name = folder / f"step_{preview.step:02d}_{preview.file_bytes:07d}_bytes.png"
-            write(str(name), write_picture(preview.picture, ".png"))
-            bar.update()
+        raise UserError(f"cannot write into {folder}: {error.strerror}") from None
+    try:
+        with Progress(header.total_steps, "decode") as bar:
+            for preview in previews:
+                written.append(folder / f"step_{preview.step:02d}_{preview.file_bytes:07d}_bytes.png")
+                write(str(written[-1]), write_picture(preview.picture, ".png"))
+                bar.update()
+    except BaseException:  # a stream that turns out to be damaged leaves nothing behind
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _truncate(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from uqdm.cli.common import start_jax
+from uqdm.cli.common import model_of, start_jax
 from uqdm.cli.errors import UserError
 from uqdm.cli.progress import Progress, say
 
@@ -18,7 +18,7 @@ def encode_folder(options: argparse.Namespace) -> None:
     from uqdm.distributed.work import Encoding
     from uqdm.training.dataset import SUFFIXES
 
-    names = ("tau", "bpp", "rdoq", "lossless", "model", "seed", "background", "frame", "force")
+    names = ("tau", "bpp", "rdoq", "lossless", "model", "seed", "background", "frame", "verify", "force")
     given = {name: getattr(options, name) for name in names}
     do = Encoding(file_bytes=options.bytes, psnr_db=options.psnr, **given)
     _run(options, do, SUFFIXES, ".uqdm", "encode")
@@ -42,6 +42,8 @@ def _run(options: argparse.Namespace, do, suffixes: set[str], suffix: str, what:
 
     if options.output is None or Path(options.output).is_file():
         raise UserError("OUT must be a folder, since IN is one")
+    if options.model is not None:
+        model_of(options.model)  # what is wrong with it is said once, before all work
     start_jax()
     folder, out = Path(options.input), Path(options.output)
     files = files_below(folder, out, suffixes, suffix)

@@ -3,6 +3,7 @@
 import argparse
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -302,7 +303,12 @@ def _plot(options: argparse.Namespace) -> None:
         found = curves(rows, metric)
     write(options.output, plot_curves(found, METRICS[metric].label, Path(options.output).suffix[1:].lower()))
     if options.csv:
-        write(table, write_points(((Path(path).name, point) for path, point in rows), [metric]).encode())
+        write(
+            table,
+            write_points(((Path(path).name, point) for path, point in rows), [metric]).encode(
+                errors="backslashreplace"
+            ),
+        )
 
 
 def _check_drawing(options: argparse.Namespace) -> None:
@@ -313,11 +319,11 @@ def _check_drawing(options: argparse.Namespace) -> None:
 
 
 def _curves_of(tables: list[str], metric: str) -> dict[str, list[tuple[float, float]]]:
-    """The curves of tables; of several, ours get the names of the tables' folders."""
+    """The curves of tables; of several, ours and those that are not alike get the names of the tables' folders."""
     from uqdm.evaluation import OURS, curves, read_points
 
-    found = {}
-    for path in tables:
+    by_codec: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for path in dict.fromkeys(tables):
         try:
             rows = read_points(read(path).decode())
         except ValueError as error:
@@ -325,8 +331,15 @@ def _curves_of(tables: list[str], metric: str) -> dict[str, list[tuple[float, fl
         if rows and metric not in rows[0][1].quality:
             raise UserError(f"{path} has no column {metric}: choose another --metric")
         for codec, curve in curves(rows, metric).items():
-            name = f"{OURS}, {Path(path).absolute().parent.name}" if codec == OURS and len(tables) > 1 else codec
-            found[name] = curve
+            by_codec.setdefault(codec, {})[path] = curve
+    folders = Counter(Path(path).absolute().parent.name for path in dict.fromkeys(tables))
+    found = {}
+    for codec, of_tables in by_codec.items():
+        alike = all(curve == next(iter(of_tables.values())) for curve in of_tables.values())
+        for path, curve in of_tables.items():
+            folder = Path(path).absolute().parent.name
+            where = folder if folders[folder] == 1 else path
+            found[codec if alike and (codec != OURS or len(folders) == 1) else f"{codec}, {where}"] = curve
     return found
 
 
@@ -340,7 +353,7 @@ def _report(options: argparse.Namespace) -> None:
         raise UserError(f"the model {model.name!r} cannot draw: leave --draws out, or choose another --model")
     with about(options.image), Progress(2 * model.steps, "report") as bar:
         text = report(Path(options.image).name, picture, model, draws=options.draws, on_step=bar.update)
-    write(options.output, text.encode())
+    write(options.output, text.encode(errors="backslashreplace"))
     say(f"{options.output}: {len(text) / 2**20:.1f} MiB; open it in a browser")
 
 

@@ -6,6 +6,7 @@ within one, and bound processes do not take each other's time. Processes share t
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,7 +23,13 @@ def cores() -> list[int]:
 
 
 def _start(queue) -> None:
-    """In a new process: binds it to the next core, and lets signals end it, which its parent may have blocked."""
+    """In a new process: binds it to the next core, and lets signals end it, which its parent may have blocked.
+
+    Several processes would take an accelerator from each other: they compute on their cores, unless told otherwise.
+    """
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if "jax" in sys.modules:  # by what the process has imported to come here; it has not computed yet
+        sys.modules["jax"].config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
     if hasattr(signal, "pthread_sigmask"):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -5,6 +5,7 @@ size, and as many as have `BATCH_PIXELS` pixels together.
 """
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,18 +13,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from uqdm.codec import container
-from uqdm.codec.api import decode_batch, encode_batch
+from uqdm.codec.api import check_against, decode_batch, encode_batch
 from uqdm.errors import FormatError
 from uqdm.files import write_whole
 from uqdm.pictures import open_picture, picture_file
+from uqdm.pictures.headers import orientation
 
 __all__ = ["Decoding", "Encoding", "File", "Outcome", "batches_of", "files_below"]
 
 BATCH_PIXELS = 2**19
 """Of a batch, about."""
+_OF_ONE_FILE = (ValueError, MemoryError, RuntimeError)
+"""What a file may be to blame for: of the last kind are JAX's errors, such as that a device has no more memory."""
 
 
 class File(NamedTuple):
@@ -52,16 +56,18 @@ def files_below(folder: Path, out: Path, suffixes: Iterable[str], suffix: str) -
     and get one more.
 
     Args:
-      folder: searched recursively; hidden files, and those below `out`, do not count.
+      folder: searched recursively; hidden files, and those below `out` where it lies in the folder, do not count.
       out: where results go.
       suffixes: of the files that are taken, in small letters.
       suffix: of the targets.
     """
     kinds, found, own = set(suffixes), [], out.resolve()
+    inner = folder.resolve() in own.parents
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in inside.parts)
-        if path.suffix.lower() in kinds and path.is_file() and not hidden and own not in path.resolve().parents:
+        beyond = not (inner and own in path.resolve().parents)
+        if path.suffix.lower() in kinds and path.is_file() and not hidden and beyond:
             found.append(inside)
     taken = Counter(path.with_suffix(suffix) for path in found)
     targets = []
@@ -109,16 +115,18 @@ class Encoding:
     seed: int = 0
     background: str | None = None
     frame: int | None = None
+    verify: bool = False
+    """Whether every stream is decoded before it is written."""
     force: bool = False
 
     def size_of(self, path: str) -> tuple[int, int] | None:
         """Height and width of a picture file, from its header."""
         try:
-            with Image.open(path) as image:
+            with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
                 if self.frame is not None and getattr(image, "n_frames", 1) >= self.frame:
                     image.seek(self.frame - 1)
-                turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-                width, height = image.size
+                (width, height), exif = image.size, image.info.get("exif")
+                turned = isinstance(exif, bytes) and orientation(exif) >= 5
                 return (width, height) if turned else (height, width)
         except Exception:  # of a broken file, whatever Pillow raises: reading it will say what is wrong
             return None
@@ -127,7 +135,15 @@ class Encoding:
         """Does a batch."""
         names = ("tau", "bpp", "file_bytes", "psnr_db", "rdoq", "lossless", "model", "seed")
         given, drawn = {name: getattr(self, name) for name in names}, self.model is None
-        return _do(files, self._read, lambda pictures: encode_batch(pictures, drawn=drawn, **given), self.force)
+
+        def streams_of(pictures: Sequence[np.ndarray]) -> list[bytes]:
+            streams = encode_batch(pictures, drawn=drawn, **given)
+            if self.verify:
+                for picture, data in zip(pictures, streams, strict=True):
+                    check_against(data, None if self.rdoq else picture, model=self.model)
+            return streams
+
+        return _do(files, self._read, streams_of, self.force)
 
     def _read(self, path: str) -> tuple[np.ndarray, int, tuple[str, ...]]:
         data = Path(path).read_bytes()
@@ -188,17 +204,17 @@ def _do(files: Sequence[File], read: Callable, make: Callable, force: bool) -> l
     for file in files:
         try:
             value, size, notes = read(file.source)
-        except (OSError, ValueError) as error:
+        except (OSError, *_OF_ONE_FILE) as error:
             outcomes.append(Outcome(file.source, 0, 0, _line(error)))
         else:
             taken.append((file, size, notes))
             inputs.append(value)
     try:
         made = make(inputs) if inputs else []
-    except ValueError:
+    except _OF_ONE_FILE:
         made = [_alone(make, value) for value in inputs]
     for (file, size, notes), result in zip(taken, made, strict=True):
-        if isinstance(result, ValueError):
+        if isinstance(result, Exception):
             outcomes.append(Outcome(file.source, size, 0, _line(result)))
             continue
         try:
@@ -211,12 +227,15 @@ def _do(files: Sequence[File], read: Callable, make: Callable, force: bool) -> l
     return outcomes
 
 
-def _alone(make: Callable, value) -> bytes | ValueError:
+def _alone(make: Callable, value) -> bytes | Exception:
     try:
         return make([value])[0]
-    except ValueError as error:
+    except _OF_ONE_FILE as error:
         return error
 
 
 def _line(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory for a picture of this size"
+    words = error.strerror if isinstance(error, OSError) else None
+    return (words or str(error) or type(error).__name__).splitlines()[0]

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from uqdm.pictures.headers import STRUCTURAL_TAGS, entries
 
-__all__ = ["Metadata", "adapted", "described", "metadata_of", "names_of"]
+__all__ = ["Metadata", "adapted", "can_be_read", "described", "metadata_of", "names_of"]
 
 Metadata = Mapping[str, Any]
 """Of `exif`, `xmp`, `icc_profile` (bytes each) and `dpi` (two floats) those that are there."""
@@ -76,19 +76,27 @@ def _exif_of(image: Image.Image) -> bytes:
         if not isinstance(block, bytes):
             return b""
         block = re.sub(rb"^(?:Exif\0\0)+", b"", block)
-        known = Image.Exif()
-        known.load(block)
-        for _ in (*known.items(), *known.get_ifd(_EXIF).items()):  # values are read when they are asked for
-            pass
-        return block if len(known) else b""
+        return block if can_be_read(block) else b""
     except Exception:  # whatever Pillow raises about damaged EXIF
         return b""
+
+
+def can_be_read(exif: bytes) -> bool:
+    """Whether Pillow reads a block of EXIF, and finds something in it."""
+    known = Image.Exif()
+    try:
+        known.load(exif)
+        for _ in (*known.items(), *known.get_ifd(_EXIF).items()):  # values are read when they are asked for
+            pass
+    except Exception:  # whatever Pillow raises about damaged EXIF
+        return False
+    return len(known) > 0
 
 
 def described(metadata: Metadata, text: str) -> dict[str, Any]:
     """Metadata whose EXIF describes the picture, after what it said of it before."""
     exif = Image.Exif()
-    if "exif" in metadata:
+    if "exif" in metadata and can_be_read(metadata["exif"]):
         exif.load(metadata["exif"])
     before = exif.get(_DESCRIPTION)
     exif[_DESCRIPTION] = f"{before}; {text}" if isinstance(before, str) and before else text

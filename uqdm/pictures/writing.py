@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from uqdm.errors import PictureError
-from uqdm.pictures.metadata import Metadata, metadata_of, names_of
+from uqdm.pictures.metadata import Metadata, can_be_read, metadata_of, names_of
 
 __all__ = ["PictureFile", "picture_file", "write_picture"]
 
@@ -69,6 +69,9 @@ def picture_file(picture: np.ndarray, suffix: str, metadata: Metadata | None = N
     notes = []
     if changed := int(np.abs(again - picture).max()):
         notes.append(f"{kind} changes pixels by up to {changed} grey levels; .png and .webp keep them")
+    if metadata and "exif" in metadata and not can_be_read(metadata["exif"]):
+        metadata = {name: value for name, value in metadata.items() if name != "exif"}
+        notes.append("EXIF is damaged: left out")
     if metadata:
         data = _saved(image, kind, metadata)
         with Image.open(io.BytesIO(data)) as written:
