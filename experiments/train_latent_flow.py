@@ -5,7 +5,7 @@
 
 Latents of random crops are made once and kept in the folder. A run that was killed goes on when the same command is
 given again, with the same result as if it had not been. `--recipe.NAME` changes a number of the recipe;
-`--run.stop-after 1` exports what the last checkpoint has. With `--linear` nothing is trained: noise is taken from
+`--stop-after 1` exports what the last checkpoint has. With `--linear` nothing is trained: noise is taken from
 latents by the best linear denoiser (uqdm.latent.linear).
 """
 

@@ -242,7 +242,8 @@ def test_a_fresh_network_gives_the_estimate_for_independent_elements_and_learns(
     expected = np.asarray(y) * (4 / (4 + np.asarray(s) ** 2))[:, None, None, None]
     np.testing.assert_allclose(estimate, expected, rtol=1e-4, atol=1e-5)
     recipe = Recipe(widths=(8, 8), blocks=(1, 1), steps=60, warm_up=5, learning_rate=1e-2)
-    trainer, pieces = Trainer(recipe=recipe, channels=4, std=1.0), np.asarray(latents[:8, :12, :12], np.float32)
+    trainer = Trainer(recipe=recipe, channels=4, std=1.0, mean=np.zeros(4, np.float32))
+    pieces = np.asarray(latents[:8, :12, :12], np.float32)
     state = trainer.init()
     before = trainer.validate(state.parameters, pieces, 0)[0]["loss"]
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats

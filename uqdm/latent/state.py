@@ -7,7 +7,8 @@ With a shift o that both draw, uniform over a width in whole ticks (uqdm.latent.
 
 whose error Y - x is uniform over a width and independent of x (channel_sim.dither, Eq. 1; Relic et al. 2025 for latents
 of diffusion models). The cell costs -log2 of its mass under the density that the prediction says. Without dither o is
--w / 2 everywhere, so that elements are rounded to the nearest multiple of w (Relic et al. 2024).
+-w / 2 everywhere, so that elements, less the means of channels, are rounded to the nearest multiple of w (Relic et al.
+2024).
 
 Which is better depends on the width. Where it is large against the standard deviation d of what is not predicted, the
 ends of cells fall into the density about once in w / d elements, wherever they are, and each time cost about a bit: the

@@ -1,7 +1,8 @@
 """Training of the latent network (uqdm.training.loop): crops of latents under noise of quantization of random widths.
 
-Half of them are under uniform noise, as dithered quantization leaves it; the others are rounded, and then moved towards
-the latent by a random part of the way, as the flow does (uqdm.latent.denoising, Eq. 3), or not. With d and the weights
+Half of them are under uniform noise, as dithered quantization leaves it; the others are rounded, less the means of
+channels, as streams have them, and then moved towards the latent by a random part of the way, as the flow does
+(uqdm.latent.denoising, Eq. 3), or not. With d and the weights
 of uqdm.latent.network, Eq. 1, the loss of a latent under noise of standard deviation s is
 
     |E[x | y] - x|^2 (d^2 + s^2) / (d^2 s^2) / elements,                                    (1)
@@ -104,11 +105,13 @@ class Trainer:
       recipe: what to train.
       channels: of latents.
       std: of their elements.
+      mean: of every channel, (c,).
     """
 
     recipe: Recipe
     channels: int
     std: float
+    mean: Float[np.ndarray, " c"]
 
     @property
     def network(self) -> LatentNetworkConfig:
@@ -137,9 +140,10 @@ class Trainer:
         rounded = jnp.arange(count) % 2 == 1
         left = jnp.where(rounded, jnp.minimum(1.0, 2 * jax.random.uniform(early, (count,)) + 0.02), 1.0)
         s, w = left * width / 12**0.5, width[:, None, None, None]
+        centred = latents - jnp.asarray(self.mean, jnp.float32)[None, None, None]
         error = jnp.where(
             rounded[:, None, None, None],
-            left[:, None, None, None] * (w * jnp.round(latents / w) - latents),
+            left[:, None, None, None] * (w * jnp.round(centred / w) - centred),
             w / 12**0.5 * uniform_noise(noise, latents.shape),
         )
         estimate = networks.apply(self.network, parameters, latents + error, s, rounded)
@@ -207,6 +211,8 @@ def fit(
     """
     if recipe.side > min(latents.shape[1:3]) or recipe.side % 2:
         raise ValueError(f"side must be even and at most that of latents {latents.shape[1:3]}, got {recipe.side}")
-    trainer = Trainer(recipe=recipe, channels=latents.shape[3], std=round(float(latents.astype(np.float32).std()), 4))
+    values = latents.astype(np.float32)
+    mean, std = values.mean((0, 1, 2)), round(float(values.std()), 4)
+    trainer = Trainer(recipe=recipe, channels=latents.shape[3], std=std, mean=mean)
     state = train(trainer, _pieces(latents, recipe), validation, folder, steps=recipe.steps, run=run)
     return trainer.network, jax.device_get(state.average)
