@@ -1,11 +1,12 @@
-"""Trains a conditional flow, which draws what prefixes of a model's streams leave open (uqdm.conditional).
+"""Trains a conditional flow, or diffusion, which draws what prefixes of streams leave open (uqdm.conditional).
 
     python experiments/train_draws.py --folder run --pictures photographs/ views64.npz --validate val_photos/ \\
         --export draws.npz
 
 The defaults of `Recipe` are the recipe of the shipped weights. A run that was killed goes on when the same command is
 given again, with the same result as if it had not been. `--recipe.NAME` changes a number of the recipe; `--start-from`
-takes the weights of a flow and trains them further. For a GPU: `--recipe.bfloat16 --recipe.crops 256 32`, and wider.
+takes the weights of a flow and trains them further; `--recipe.path diffusion` trains a diffusion. For a GPU:
+`--recipe.bfloat16 --recipe.crops 256 32`, and wider.
 """
 
 from dataclasses import dataclass, field

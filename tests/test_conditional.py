@@ -1,6 +1,7 @@
-"""The conditional flow: closed forms, draws of prefixes, files, and a training."""
+"""Conditional flow and diffusion: closed forms, draws of prefixes, files, and trainings."""
 
 import csv
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from pictures import make_picture
 from PIL import Image
 
 import uqdm
+from uqdm import archive
 from uqdm.cli import main
 from uqdm.codec.api import receiver_of
 from uqdm.conditional import network as networks
+from uqdm.conditional.diffusion import denoise
 from uqdm.conditional.errors import Errors, fitted, kinds
-from uqdm.conditional.flow import follow, follow_with_noise, mean_velocity, point
+from uqdm.conditional.flow import follow, follow_with_noise, mean_velocity
 from uqdm.conditional.model import ConditionalModel
 from uqdm.conditional.network import Condition, ConditionalConfig
+from uqdm.conditional.paths import PATHS, point
 from uqdm.conditional.train import Recipe, fit
 from uqdm.metrics import psnr_db
 from uqdm.nested.process import TICKS
@@ -30,9 +34,10 @@ PHOTOGRAPH = Path(__file__).parents[1] / "experiments" / "pictures" / "kodim23.w
 PICTURES = np.stack([make_picture(40, 40, seed) for seed in range(4)])
 
 
-def _flow(model, key=0) -> ConditionalModel:
+def _flow(model, key=0, path="flow") -> ConditionalModel:
     """Of random weights, heads included."""
-    network = ConditionalConfig(steps=model.steps, widths=(8, 12), blocks_in=(1, 1), blocks_out=(1, 1), condition=8)
+    shape = ConditionalConfig(steps=model.steps, widths=(8, 12), blocks_in=(1, 1), blocks_out=(1, 1), condition=8)
+    network = dataclasses.replace(shape, path=path)
     parameters = networks.init(network, jax.random.key(key))
     head = parameters["head"]["kernel"]
     parameters["head"]["kernel"] = 0.1 * jax.random.normal(jax.random.key(key + 1), head.shape)
@@ -46,6 +51,11 @@ def _flow(model, key=0) -> ConditionalModel:
 @pytest.fixture(scope="module")
 def flow(tiny_model):
     return _flow(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def diffusion(tiny_model):
+    return _flow(tiny_model, path="diffusion")
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +127,39 @@ def test_one_shortcut_is_the_whole_way():
 def test_velocities_lead_from_point_to_point():
     start, end = jnp.zeros((2, 3)), jnp.ones((2, 3))
     t = jnp.array([0.25, 0.5])
-    x = point(start, end, t)
+    x = point("flow", start, 7 + end, end, t)
     np.testing.assert_allclose(x[:, 0], t)
     np.testing.assert_allclose(mean_velocity(x, end, t), end - start)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_lead_from_starts_to_pictures(path):
+    start, center, end = (jnp.full((1, 2), value) for value in (3.0, 1.0, -4.0))
+    np.testing.assert_allclose(point(path, start, center, end, jnp.zeros(1)), start, atol=1e-6)
+    np.testing.assert_allclose(point(path, start, center, end, jnp.ones(1)), end, atol=1e-6)
+
+
+@pytest.mark.parametrize("churn", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("evaluations", "tolerance"), [(100, 0.03), (8, 0.2)])
+def test_the_end_of_the_diffusion_has_the_law_of_the_picture(churn, evaluations, tolerance):
+    """Of a picture N(m, v) given y, from white noise of deviation c."""
+    m, v, y, c, rng = 3.0, 0.25, 2.0, 1.5, np.random.default_rng(0)
+
+    def fresh():
+        return y + c * rng.standard_normal(40_000)
+
+    def predict(x, t):
+        p, q = (float(part) for part in PATHS["diffusion"](jnp.float32(t)))
+        gain = p * v / (p**2 * v + q**2 * c**2)
+        return m + gain * (x - y - p * (m - y))
+
+    start = fresh()
+    end = denoise(predict, start, y, fresh, evaluations, churn)
+    assert abs(end.mean() - m) < 0.02
+    assert abs(end.std() - np.sqrt(v)) < tolerance
+    kept = np.corrcoef(end, start)[0, 1]
+    assert kept > 0.99 if churn == 0 else kept < 0.9
+    np.testing.assert_allclose(denoise(predict, start, y, fresh, 1, churn), m, atol=1e-5)
 
 
 def test_the_scale_of_errors_is_found():
@@ -132,13 +172,14 @@ def test_the_scale_of_errors_is_found():
     np.testing.assert_allclose(offset, [0.5, -1.0], atol=0.05)
 
 
-def test_untrained_networks_predict_what_gaussians_would():
-    config = ConditionalConfig(steps=3, widths=(8,), blocks_in=(1,), blocks_out=(1,), condition=8)
+@pytest.mark.parametrize(("path", "share"), [("flow", 1.0), ("diffusion", 2**-0.5)])
+def test_untrained_networks_predict_what_gaussians_would(path, share):
+    config = ConditionalConfig(steps=3, widths=(8,), blocks_in=(1,), blocks_out=(1,), condition=8, path=path)
     parameters = networks.init(config, jax.random.key(0))
     x, y = (jnp.asarray(PICTURES[i : i + 1, :16, :16], jnp.float32) for i in range(2))
     t = jnp.array([0.5])
     given = Condition(jnp.array([1]), t, t, jnp.array([9.0]))
-    np.testing.assert_allclose(networks.apply(config, parameters, x, y, given), x, rtol=1e-5)
+    np.testing.assert_allclose(networks.apply(config, parameters, x, y, given), y + share * (x - y), rtol=1e-5)
     given = Condition(jnp.array([1]), 0 * t, t, jnp.array([9.0]))
     np.testing.assert_allclose(networks.apply(config, parameters, x, y, given), y, rtol=1e-5)
 
@@ -146,19 +187,22 @@ def test_untrained_networks_predict_what_gaussians_would():
 # Draws.
 
 
-def test_draws_depend_on_the_prefix_and_the_seed_alone(tiny_model, flow, prefix):
+@pytest.mark.parametrize("path", PATHS)
+def test_draws_depend_on_the_prefix_and_the_seed_alone(tiny_model, flow, diffusion, prefix, path):
+    way = functools.partial(uqdm.Restore, flow=flow if path == "flow" else diffusion, evaluations=2)
+
     def draw(seed):
-        return uqdm.decode(prefix, model=tiny_model, reconstruction=uqdm.Restore(flow=flow, seed=seed))
+        return uqdm.decode(prefix, model=tiny_model, reconstruction=way(seed=seed))
 
     np.testing.assert_array_equal(draw(1), draw(1))
     assert (draw(1) != draw(2)).any()
     assert (draw(1) != uqdm.decode(prefix, model=tiny_model)).any()
 
 
-@pytest.mark.parametrize("evaluations", [1, 3])
-def test_draws_lie_in_the_cells(tiny_model, flow, prefix, evaluations):
+@pytest.mark.parametrize(("path", "evaluations", "churn"), [("flow", 1, 0), ("flow", 3, 0), ("diffusion", 3, 1)])
+def test_draws_lie_in_the_cells(tiny_model, flow, diffusion, path, evaluations, churn):
     """Up to the rounding of pixels, and to what lies outside of the picture."""
-    way = uqdm.Restore(flow=flow, evaluations=evaluations)
+    way = uqdm.Restore(flow=flow if path == "flow" else diffusion, evaluations=evaluations, churn=float(churn))
     picture = make_picture(40, 56, 3)
     data = uqdm.encode(picture, model=tiny_model)
     receiver = receiver_of(data[: len(data) // 4], model=tiny_model)
@@ -265,8 +309,13 @@ def test_models_without_a_flow_are_named(tiny_model, flow, prefix):
 
 
 def test_other_files_are_no_flows(tiny_model):
-    with pytest.raises(ValueError, match="no conditional flow of format 1"):
+    with pytest.raises(ValueError, match="no conditional flow or conditional diffusion of format 1"):
         ConditionalModel.from_bytes(tiny_model.to_bytes())
+    for path, network in (("flow", "diffusion"), ("diffusion", "flow"), ("flow", "bridge")):
+        own = _flow(tiny_model, path=path)
+        config = {**own.config, "network": {**own.config["network"], "path": network}}
+        with pytest.raises(ValueError, match=r"cannot have a network for|path must be one of flow, diffusion"):
+            ConditionalModel.from_arrays({**own.arrays, "config": archive.pack_config(config)})
     with pytest.raises(ValueError, match="not a model file"):
         ConditionalModel.from_bytes(b"nonsense")
 
@@ -321,8 +370,10 @@ def test_the_command_names_ways_that_a_model_does_not_have(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("compiled_quickly")
-def test_a_training_lowers_the_loss_and_goes_on(tiny_model, tmp_path):
+@pytest.mark.parametrize("path", PATHS)
+def test_a_training_lowers_the_loss_and_goes_on(tiny_model, tmp_path, path):
     recipe = Recipe(
+        path=path,
         widths=(8,),
         blocks_in=(1,),
         blocks_out=(1,),

@@ -38,16 +38,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["follow", "follow_with_noise", "mean_velocity", "point", "times"]
+__all__ = ["follow", "follow_with_noise", "mean_velocity", "times"]
 
 _LATEST = 0.95
 """Errors of the network count as at this time, later on."""
-
-
-def point(start: Array, end: Array, t: Float[Array, " n"]) -> Array:
-    """x_t of Eq. 1, arrays (n, ...)."""
-    t = t.reshape(-1, *[1] * (start.ndim - 1))
-    return (1 - t) * start + t * end
 
 
 def mean_velocity(x: Array, predicted: Array, t: Float[Array, " n"]) -> Array:

@@ -1,13 +1,15 @@
-"""The loss of the conditional flow, on states that are drawn as prefixes would leave them.
+"""The loss of conditional flows and diffusions, on states that are drawn as prefixes would leave them.
 
 A state after a random step, its preview y and a start x_0 take one evaluation of the nested network, no coding. With
 x' the prediction at a time t, and c the root mean square of y's error after the step, the loss of a picture is
 
-    |x' - x_1|^2 / (c^2 (1 - t)^2 pixels)                                                    (1)
+    |x' - x_1|^2 / (c^2 q(t)^2 pixels)                                                       (1)
 
-the squared error of Eq. 2 of `uqdm.conditional.flow` in units that are alike for all steps; t is 0 for a share of the
-pictures, since the first evaluation is the one that everybody sees. For another share the target is not x_1 but where
-two steps of half the length lead that the averaged network takes (uqdm.conditional.flow, Eq. 4).
+q what a point has of its start (uqdm.conditional.paths): for the flow it is the squared error of Eq. 2 of
+`uqdm.conditional.flow` in units that are alike for all steps, for the diffusion that of its v (Salimans and Ho 2022);
+t is 0 for a share of the pictures, since the first evaluation is the one that everybody sees. For another share of the
+flow's the target is not x_1 but where two steps of half the length lead that the averaged network takes
+(uqdm.conditional.flow, Eq. 4).
 """
 
 from collections.abc import Callable
@@ -20,20 +22,21 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from uqdm.conditional.errors import Errors, kinds
-from uqdm.conditional.flow import point
 from uqdm.conditional.network import Condition
+from uqdm.conditional.paths import PATHS, point
 from uqdm.nested.loss import Known, NestedLoss
 from uqdm.nested.network import Inputs, Outputs
 from uqdm.nested.process import LOGISTIC_SCALE
 from uqdm.transforms.wavelet import analysis, synthesis
 
-__all__ = ["Ends", "Prefixes", "flow_loss"]
+__all__ = ["Ends", "Prefixes", "path_loss"]
 
-_LATEST = 0.95
+_LEAST = 0.05
+"""Errors count as at this q where it is less."""
 
 
 class Ends(NamedTuple):
-    """Both ends of the flow, and what it is told: pictures (n, H, W, 3)."""
+    """Both ends of the way, and what leads: pictures (n, H, W, 3)."""
 
     start: Array
     preview: Array
@@ -86,6 +89,15 @@ class Prefixes:
         start = known.moved(estimate + spread * jax.random.normal(noise, coefficients.shape))
         return Ends(synthesis(start, self.block), synthesis(estimate, self.block), pictures)
 
+    def diffused(
+        self, pictures: Float[Array, "n H W 3"], step: Int[Array, " n"], errors: Errors, key: PRNGKeyArray
+    ) -> Ends:
+        """The same for the diffusion: starts are previews with white noise."""
+        shifts, noise = jax.random.split(key)
+        preview = synthesis(self.estimates(pictures, step, shifts).estimate, self.block)
+        scale = jnp.asarray(errors.of_pixels)[step][:, None, None, None]
+        return Ends(preview + scale * jax.random.normal(noise, preview.shape), preview, pictures)
+
     def shown(
         self, pictures: Float[Array, "n H W 3"], step: Int[Array, " n"], key: PRNGKeyArray
     ) -> Float[Array, "n H W 3"]:
@@ -99,14 +111,15 @@ class Prefixes:
         return estimate - coefficients, log_scale, jnp.mean(jnp.square(shown - pictures), axis=(1, 2, 3))
 
 
-def flow_loss(
+def path_loss(
     predict: Callable[[Array, Array, Condition], Array],
+    path: str,
     ends: Ends,
     given: Condition,
     target: Array | None = None,
 ) -> Float[Array, " n"]:
     """Eq. 1, per picture, at the time that is `given`; `target` in place of the picture."""
-    x = point(ends.start, ends.picture, given.t)
+    x = point(path, ends.start, ends.preview, ends.picture, given.t)
     wanted = ends.picture if target is None else target
     squared = jnp.mean(jnp.square(predict(x, ends.preview, given) - wanted), axis=(1, 2, 3))
-    return squared / jnp.square(given.error * jnp.maximum(1 - given.t, 1 - _LATEST))
+    return squared / jnp.square(given.error * jnp.maximum(PATHS[path](given.t)[1], _LEAST))

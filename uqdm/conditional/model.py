@@ -1,8 +1,9 @@
-"""A trained conditional flow: what its file holds, and its evaluation on pictures of any size.
+"""A trained conditional flow or diffusion: what its file holds, and its evaluation on pictures of any size.
 
 The file (uqdm.archive) has
 
-    config         JSON: format, kind, model (the id of the nested model whose prefixes it restores), network
+    config         JSON: format, kind ("conditional flow" or "conditional diffusion"), model (the id of the nested
+                   model whose prefixes it restores), network
     error/...      float32: the tables of uqdm.conditional.errors.Errors
     weight/...     float16: parameters of the network (uqdm.conditional.network)
 
@@ -25,6 +26,7 @@ from uqdm import archive
 from uqdm.conditional import network as networks
 from uqdm.conditional.errors import Errors
 from uqdm.conditional.network import Condition, ConditionalConfig
+from uqdm.conditional.paths import PATHS
 from uqdm.contract import Model
 from uqdm.exact.programs import run
 from uqdm.exact.tiles import in_tiles
@@ -33,6 +35,7 @@ from uqdm.nested.model import NestedModel
 __all__ = ["ConditionalModel", "flow_of"]
 
 _FORMAT = 1
+_KINDS = tuple(f"conditional {path}" for path in PATHS)
 _SIDES, _HALO = (64, 128, 256, 512), 32
 """Of tiles in pixels, and how much they overlap on each side."""
 _GREY = 127.5
@@ -54,7 +57,7 @@ class ConditionalModel(archive.Contents):
         """Rounds trained parameters to what a file holds."""
         config = {
             "format": _FORMAT,
-            "kind": "conditional flow",
+            "kind": f"conditional {network.path}",
             "model": model.id.hex(),
             "network": networks.to_config(network),
         }
@@ -104,8 +107,10 @@ class ConditionalModel(archive.Contents):
         """
         model = cls(arrays=arrays)
         kind, known = (model.config.get(name) for name in ("kind", "format"))
-        if (kind, known) != ("conditional flow", _FORMAT):
-            raise ValueError(f"a {kind or 'model'} of format {known} is no conditional flow of format {_FORMAT}")
+        if kind not in _KINDS or known != _FORMAT:
+            raise ValueError(f"a {kind or 'model'} of format {known} is no {' or '.join(_KINDS)} of format {_FORMAT}")
+        if kind != f"conditional {model.network.path}":
+            raise ValueError(f"a {kind} cannot have a network for a {model.network.path}")
         return model
 
     @classmethod
@@ -124,7 +129,7 @@ class ConditionalModel(archive.Contents):
     def predict(
         self, x: Float[np.ndarray, "H W 3"], y: Float[np.ndarray, "H W 3"], step: int, t: float, s: float
     ) -> Float[np.ndarray, "H W 3"]:
-        """The network's prediction of a picture (uqdm.conditional.flow).
+        """The network's prediction of a picture (uqdm.conditional.flow, uqdm.conditional.diffusion).
 
         Args:
           x: x_t, in pixel values; sides are multiples of the network's stride.

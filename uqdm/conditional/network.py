@@ -5,11 +5,12 @@ resolutions, with skips from the way in to the way out. It has no attention, and
 position, so that it treats a piece of a large picture as it treats a small picture. The step of the prefix, and both
 times (uqdm.conditional.flow, Eq. 4), scale and shift the channels of every block.
 
-With y the preview, c the root mean square of its error after the step, a table, and a = sqrt(t^2 + (1 - t)^2),
+With y the preview, c the root mean square of its error after the step, a table, p and q what a point has of both ends
+(uqdm.conditional.paths), and a = sqrt(p^2 + q^2),
 
-    E[x_1 | x_t, y] = y + (t / a^2) (x_t - y) + ((1 - t) / a) c f((x_t - y) / (a c), y / 64, t, s, step):         (1)
+    E[x_1 | x_t, y] = y + (p / a^2) (x_t - y) + (q / a) c f((x_t - y) / (a c), y / 64, t, s, step):         (1)
 
-what would be right if both ends of the flow were Gaussian around y, and a correction of the order of what that misses
+what would be right if both ends of the way were Gaussian around y, and a correction of the order of what that misses
 (as in Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", Section 5).
 """
 
@@ -23,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from uqdm import archive
+from uqdm.conditional.paths import PATHS
 from uqdm.training.once import once
 from uqdm.transforms.folding import fold, unfold
 
@@ -44,6 +46,7 @@ class ConditionalConfig:
       blocks_out: on the way out.
       condition: channels that steps and times are embedded in.
       bfloat16: whether to compute in bfloat16 (parameters stay float32).
+      path: what a point has of noise and picture: a name in uqdm.conditional.paths.
     """
 
     steps: int
@@ -52,8 +55,11 @@ class ConditionalConfig:
     blocks_out: tuple[int, ...] = (2, 2, 2)
     condition: int = 96
     bfloat16: bool = False
+    path: str = "flow"
 
     def __post_init__(self):
+        if self.path not in PATHS:
+            raise ValueError(f"path must be one of {', '.join(PATHS)}, got {self.path!r}")
         if not len(self.widths) == len(self.blocks_in) == len(self.blocks_out):
             raise ValueError("widths, blocks_in and blocks_out must have one entry for every resolution")
         if not 1 <= len(self.widths) <= _MOST_LEVELS or max(self.blocks_in + self.blocks_out) > _MOST_BLOCKS:
@@ -121,8 +127,8 @@ class _Network(nn.Module):
         condition = nn.silu(nn.Dense(config.condition, name="condition_second")(condition))
 
         error = given.error[:, None, None, None]
-        t = given.t[:, None, None, None]
-        a = jnp.sqrt(jnp.square(t) + jnp.square(1 - t))
+        p, q = PATHS[config.path](given.t[:, None, None, None])
+        a = jnp.sqrt(jnp.square(p) + jnp.square(q))
         h = fold(jnp.concatenate([(x - y) / (a * error), (y - 127.5) / _PIXEL_UNIT], -1), 2)
         h = self._conv("entry", config.widths[0], 3)(h)
         skips = []
@@ -138,7 +144,7 @@ class _Network(nn.Module):
             for i in range(config.blocks_out[level]):
                 h = self._block(f"out_{level}_{i}", h, condition)
         h = self._conv("head", 12, 3, nn.initializers.zeros)(nn.silu(h)).astype(jnp.float32)
-        return y + t / jnp.square(a) * (x - y) + (1 - t) / a * error * unfold(h, 2)
+        return y + p / jnp.square(a) * (x - y) + q / a * error * unfold(h, 2)
 
 
 def init(config: ConditionalConfig, key: PRNGKeyArray) -> dict:

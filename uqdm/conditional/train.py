@@ -1,4 +1,4 @@
-"""Training of the conditional flow (uqdm.training.loop): crops of pictures, in states at random steps.
+"""Training of conditional flows and diffusions (uqdm.training.loop): crops of pictures, in states at random steps.
 
 Everything random is a pure function of (seed, step).
 """
@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,11 @@ import optax
 
 from uqdm.conditional import network as networks
 from uqdm.conditional.errors import Errors, fitted, kinds
-from uqdm.conditional.flow import mean_velocity, point
-from uqdm.conditional.loss import Ends, Prefixes, flow_loss
+from uqdm.conditional.flow import mean_velocity
+from uqdm.conditional.loss import Ends, Prefixes, path_loss
 from uqdm.conditional.model import ConditionalModel
 from uqdm.conditional.network import Condition, ConditionalConfig
+from uqdm.conditional.paths import point
 from uqdm.nested import network as nested_networks
 from uqdm.nested.loss import NestedLoss
 from uqdm.nested.model import NestedModel
@@ -38,6 +39,8 @@ __all__ = ["Recipe", "Trainer", "fit", "measure_errors"]
 class Recipe:
     """Everything that decides the result of a training."""
 
+    path: Literal["flow", "diffusion"] = "flow"
+    """From previews in noise of their cells straight to pictures, or from white noise around previews."""
     widths: tuple[int, ...] = (48, 96, 128)
     blocks_in: tuple[int, ...] = (1, 1, 2)
     blocks_out: tuple[int, ...] = (2, 2, 2)
@@ -57,7 +60,7 @@ class Recipe:
     at_start: float = 0.3
     """Share of pictures at t = 0."""
     shortcuts: float = 0.25
-    """Share of pictures that learn where several steps lead."""
+    """Share of pictures that learn where several steps lead; a diffusion has none of these."""
     often: tuple[int, int] = (3, 17)
     """States between these steps are drawn, each four times as often as others: those of 0.05 to 1 bit per pixel."""
     seed: int = 0
@@ -101,12 +104,17 @@ class Trainer:
             blocks_in=recipe.blocks_in,
             blocks_out=recipe.blocks_out,
             bfloat16=recipe.bfloat16,
+            path=recipe.path,
         )
 
     @cached_property
     def prefixes(self) -> Prefixes:
         """Draws states."""
         return prefixes_of(self.model)
+
+    def _ends(self, pictures, step, key) -> Ends:
+        draw = self.prefixes.ends if self.recipe.path == "flow" else self.prefixes.diffused
+        return draw(pictures, step, self.errors, key)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -137,17 +145,17 @@ class Trainer:
         conditions, states, spans = jax.random.split(key, 3)
         pictures = crops.astype(jnp.float32)
         given = self._given(len(crops), conditions)
-        ends = self.prefixes.ends(pictures, given.step, self.errors, states)
-        predict = partial(networks.apply, self.network, parameters)
-        taught = round(self.recipe.shortcuts * len(crops))
+        ends = self._ends(pictures, given.step, states)
+        path, predict = self.recipe.path, partial(networks.apply, self.network, parameters)
+        taught = round(self.recipe.shortcuts * len(crops)) if path == "flow" else 0
         if not taught:
-            return jnp.mean(flow_loss(predict, ends, given))
+            return jnp.mean(path_loss(predict, path, ends, given))
         first = jax.tree.map(lambda x: x[:taught], (ends, given))
         rest = jax.tree.map(lambda x: x[taught:], (ends, given))
         teacher = partial(networks.apply, self.network, jax.lax.stop_gradient(average))
         shortcut, target = self._shortcut(teacher, first[0], first[1], spans)
-        losses = jnp.concatenate([flow_loss(predict, first[0], shortcut, target), flow_loss(predict, rest[0], rest[1])])
-        return jnp.mean(losses)
+        losses = [path_loss(predict, path, first[0], shortcut, target), path_loss(predict, path, *rest)]
+        return jnp.mean(jnp.concatenate(losses))
 
     def _shortcut(self, teacher, ends: Ends, given: Condition, key) -> tuple[Condition, jax.Array]:
         """Times from t to s, halves, quarters, ... of the flow, and what two steps of half the length predict."""
@@ -157,7 +165,7 @@ class Trainer:
         t = length * jnp.floor(jax.random.uniform(place, (count,)) / length)
         t = jnp.where(jnp.arange(count) % 2 == 0, 0.0, t)  # what begins at the beginning is shown
         m, s = t + length / 2, t + length
-        x = point(ends.start, ends.picture, t)
+        x = point("flow", ends.start, ends.preview, ends.picture, t)
 
         def moved(x, t, s):
             # The shortest steps follow the velocity of the moment.
@@ -198,14 +206,14 @@ class Trainer:
         def errors(parameters, pictures, step, key):
             """Mean squared errors of the preview, of the first prediction, and of a draw in two steps."""
             steps = jnp.full((len(pictures),), step)
-            ends = self.prefixes.ends(pictures, steps, self.errors, key)
+            ends = self._ends(pictures, steps, key)
             error, t = jnp.asarray(self.errors.of_pixels)[steps], jnp.zeros((len(pictures),))
 
             def predict(x, t):
                 return networks.apply(self.network, parameters, x, ends.preview, Condition(steps, t, t, error))
 
             mean = predict(ends.start, t)
-            drawn = predict((ends.start + mean) / 2, t + 0.5)
+            drawn = predict(point(self.recipe.path, ends.start, ends.preview, mean, t + 0.5), t + 0.5)
             shown = [jnp.clip(x, 0, 255) for x in (ends.preview, mean, drawn)]
             return [jnp.mean(jnp.square(x - pictures), axis=(1, 2, 3)) for x in shown]
 
@@ -255,7 +263,7 @@ def fit(
     run: Run | None = None,
     start_from: ConditionalModel | None = None,
 ) -> ConditionalModel:
-    """Trains, or goes on where a checkpoint in `folder` left off, and returns the averaged flow.
+    """Trains, or goes on where a checkpoint in `folder` left off, and returns the averaged flow (or diffusion).
 
     Args:
       recipe: what to train.
@@ -264,7 +272,7 @@ def fit(
       validation: named uint8 arrays (N, H, W, 3).
       folder: where checkpoints and logs go.
       run: when it stops, how often it writes, and what it goes on from; `Run()` by default.
-      start_from: a flow to train further.
+      start_from: one to train further.
 
     Raises:
       FloatingPointError: the loss became infinite or undefined.

@@ -37,9 +37,11 @@ class Restore:
 
     Attributes:
       seed: of the private randomness: the same draw on one machine.
-      evaluations: of the network. One takes the whole way at once; more are no better by any measure of ours.
-      flow: the flow or the path of its file; by default the one that the package has for the model.
-      churn: noise that comes in on the way (uqdm.conditional.flow, Eq. 5), for many evaluations; 0 follows the flow.
+      evaluations: of the network. One takes a flow's whole way at once, and more are no better by any measure of ours;
+        of a diffusion one is the mean, and draws take some 8.
+      flow: the flow, or diffusion, or the path of its file; by default the one that the package has for the model.
+      churn: noise that comes in on the way (uqdm.conditional.flow, Eq. 5, uqdm.conditional.diffusion, Eq. 2), for many
+        evaluations; 0 adds none.
 
     Raises:
       ValueError: evaluations is below 1, or churn is no finite number or negative.
