@@ -201,7 +201,7 @@ class Reader:
             return np.zeros(0, np.int32)
         weights = table.weights(rows)
         start = self._shadow.pos()
-        symbols = _decode_until_invalid(self._low, weights)
+        symbols = _decode_until_invalid(self._low, start, weights)
         bits = float(table.bits[rows[: len(symbols)], symbols].sum())
         # What the coder has spent, what it will (at most 2^-7 bit per symbol beyond the ideal), and the 64 bits that it
         # reads ahead: with as many all symbols are determined.
@@ -210,7 +210,7 @@ class Reader:
         if len(symbols) < len(rows) or spent + bits + len(rows) / 128 + 64 > self._available_bits:
             self._low.seek(*start)
             self._high.seek(*start)
-            symbols, other = _decode_until_invalid(self._low, weights), _decode_until_invalid(self._high, weights)
+            symbols, other = (_decode_until_invalid(own, start, weights) for own in (self._low, self._high))
             shorter = min(len(symbols), len(other))
             differing = np.flatnonzero(symbols[:shorter] != other[:shorter])
             symbols = symbols[: differing[0] if len(differing) else shorter]
@@ -296,8 +296,23 @@ def determining_bytes(data: bytes, position: Position) -> int:
     return cut
 
 
-def _decode_until_invalid(decoder, weights: np.ndarray) -> np.ndarray:
-    """Symbols up to the first that no code word could hold (constriction raises there and returns nothing)."""
+def _decode_until_invalid(decoder, start: tuple, weights: np.ndarray) -> np.ndarray:
+    """Symbols up to the first that no code word could hold (constriction raises there and returns nothing).
+
+    Args:
+      decoder: at `start`; of no use any more where there is such a symbol.
+      start: its position.
+      weights: of the models.
+    """
+    try:
+        return np.asarray(decoder.decode(MODEL, weights))
+    except AssertionError:
+        decoder.seek(*start)
+        return _decode_by_halves(decoder, weights)
+
+
+def _decode_by_halves(decoder, weights: np.ndarray) -> np.ndarray:
+    """The same of a decoder whose position nobody knows: it is copied, with all its bytes."""
     if not len(weights):
         return np.zeros(0, np.int32)
     attempt = decoder.clone()
@@ -308,7 +323,7 @@ def _decode_until_invalid(decoder, weights: np.ndarray) -> np.ndarray:
             return np.zeros(0, np.int32)
     decoder = attempt
     half = len(weights) // 2
-    first = _decode_until_invalid(decoder, weights[:half])
+    first = _decode_by_halves(decoder, weights[:half])
     if len(first) < half:
         return first
-    return np.concatenate([first, _decode_until_invalid(decoder, weights[half:])])
+    return np.concatenate([first, _decode_by_halves(decoder, weights[half:])])
