@@ -95,11 +95,10 @@ def chunks_of(chunks: bytes) -> list[tuple[int, bytes]]:
 
 def held_steps(chunks: bytes) -> set[int]:
     """Section 1 and 9.2: the steps after which a picture is that of an earlier one."""
-    held = set()
     for kind, contents in chunks_of(chunks):
         if kind == 6:
-            held = {8 * i + bit for i, byte in enumerate(contents) for bit in range(8) if byte >> bit & 1}
-    return held - {0}
+            return {8 * i + bit for i, byte in enumerate(contents) for bit in range(8) if byte >> bit & 1} - {0}
+    return set()
 
 
 def after(steps: int, state: Decoder, before: Decoder | None) -> np.ndarray:

@@ -132,6 +132,26 @@ def test_a_psnr_that_the_index_does_not_have_is_refused(tiny_model, indexed):
         container.cut_to_psnr(uqdm.encode(PICTURE, model=tiny_model), 30.0)
 
 
+def test_metadata_is_not_taken_for_the_picture(tiny_model):
+    """Of a stream that was cut before its metadata, which is longer than what was cut."""
+    data = uqdm.encode(PICTURE, index=True, metadata={"xmp": bytes(2000)}, model=tiny_model)
+    cut = container.cut(data, 2400, keep_metadata=True)
+    held = container.unpack(cut)[0].written_bytes
+    for point in uqdm.info(cut)["qualities"]:
+        if point.file_bytes <= uqdm.info(cut)["header_bytes"] + held:
+            shown = uqdm.decode(container.cut_to_psnr(cut, point.psnr_db), model=tiny_model)
+            assert psnr_db(PICTURE, shown) >= point.psnr_db - 0.01
+        else:
+            with pytest.raises(ValueError, match=r"dB takes \d+ bytes, and the stream was cut to \d+"):
+                container.cut_to_psnr(cut, point.psnr_db)
+
+
+def test_of_several_chunks_of_a_kind_the_first_counts():
+    assert extras.held_of_chunks([Chunk(6, b"\x06"), Chunk(6, b"\x08")]) == {1, 2}
+    body = extras.pack_chunks([Chunk(3, b"<a/>"), Chunk(3, b"<b/>")])
+    assert extras.metadata_of_block(body + extras.checksum(body)) == {"xmp": b"<a/>"}
+
+
 def test_metadata_can_be_kept_on_cutting(tiny_model):
     data = uqdm.encode(PICTURE, index=True, metadata=METADATA, model=tiny_model)
     for cut in (container.cut(data, 300, keep_metadata=True), container.cut_to_psnr(data, 30.0, keep_metadata=True)):

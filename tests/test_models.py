@@ -34,6 +34,7 @@ from model_cases import (
 
 import uqdm
 from uqdm.codec.api import receiver_of
+from uqdm.codec.container import unpack
 from uqdm.codec.loop import Receiver
 from uqdm.contract import times_of
 from uqdm.metrics import psnr_db
@@ -311,6 +312,16 @@ def test_batches_and_jax_arrays_give_the_same(case):
     cut = [streams[0], prefix_of(case, "second", 0.5), prefix_of(case, "small", 0.8)]
     for together, data in zip(uqdm.decode_batch(cut, model=case.model), cut, strict=True):
         np.testing.assert_array_equal(together, case.decode(data))
+
+
+@each_case
+def test_batches_show_prefixes_that_lack_a_check_value(case):
+    """The one after the steps, before a residual where there is one, or half of it."""
+    _, data, costs, start = sent(case, "small")
+    end = costs[unpack(data)[0].steps].file_bytes
+    cut = [data[:size] for size in range(max(start, end - 4), min(end + 2, len(data)) + 1)]
+    for together, one in zip(uqdm.decode_batch(cut, model=case.model), cut, strict=True):
+        np.testing.assert_array_equal(together, case.decode(one))
 
 
 # Damage.

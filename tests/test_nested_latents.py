@@ -20,6 +20,7 @@ from uqdm.nested import network as networks
 from uqdm.nested.latent_model import coder_for, joined
 from uqdm.nested.latent_training import LatentCrops, coordinates_of, fit_latents, metric_of
 from uqdm.nested.model import NestedModel
+from uqdm.nested.network_config import NetworkConfig
 from uqdm.nested.schedule import block_classes
 from uqdm.nested.train import Recipe
 from uqdm.pictures import read_picture
@@ -66,6 +67,12 @@ def test_a_coder_belongs_to_one_autoencoder(tmp_path):
 def test_damaged_coordinates_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         NestedModel.from_arrays({**latent_nested_model().arrays, **changes})
+
+
+@pytest.mark.parametrize("colours", [3, 9])
+def test_latents_that_look_like_colours_are_refused(colours):
+    with pytest.raises(ValueError, match=f"latents of {colours} channels cannot be told from pictures"):
+        NetworkConfig(block=1, colours=colours, steps=3)
 
 
 def test_the_command_makes_a_model_of_published_files(taef2, shared, tmp_path, capsys):

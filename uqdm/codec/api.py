@@ -336,7 +336,7 @@ def decode_batch(streams: Iterable[BytesLike], *, model: Model | str | Path | No
     receivers = [receiver_of(data, model=model) for data in streams]
     active = receivers
     while active:
-        going = [receiver for receiver in active if not receiver.ended]
+        going = [receiver for receiver in active if not (receiver.ended or receiver.waits_for_check)]
         for places in _alike([(_shape(r.header), r.step) for r in going]):
             expect_together([going[place] for place in places])
         active = [receiver for receiver in active if receiver.receive()]

@@ -261,8 +261,9 @@ def cut_to_psnr(data: BytesLike, psnr_db: float, *, keep_metadata: bool = False)
     if enough is None:
         best = max(point.psnr_db for point in points)
         raise ValueError(f"{psnr_db} dB is out of reach: the whole stream gives {best:.2f} dB")
-    if enough.file_bytes > len(data):
-        raise ValueError(f"{psnr_db} dB takes {enough.file_bytes} bytes, and the stream was cut to {len(data)}")
+    held = min(len(data), start + header.held_bytes)  # what follows is metadata
+    if enough.file_bytes > held:
+        raise ValueError(f"{psnr_db} dB takes {enough.file_bytes} bytes, and the stream was cut to {held}")
     cut_short = data[: enough.file_bytes]
     block = _block(data, header, start) if keep_metadata else b""
     return _with_block(cut_short, block) if block else cut_short

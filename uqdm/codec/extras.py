@@ -256,9 +256,9 @@ def metadata_of_block(block: bytes) -> dict[str, Any]:
     names, found = {kind: name for name, kind in METADATA.items()}, {}
     for kind, contents in unpack_chunks(body):
         if kind == METADATA["dpi"] and len(contents) == 8:
-            found["dpi"] = tuple(int.from_bytes(contents[at : at + 4], "big") / 1000 for at in (0, 4))
+            found.setdefault("dpi", tuple(int.from_bytes(contents[at : at + 4], "big") / 1000 for at in (0, 4)))
         elif kind in names and kind != METADATA["dpi"]:
-            found[names[kind]] = contents
+            found.setdefault(names[kind], contents)  # of a kind the first counts
     return found
 
 

@@ -148,6 +148,11 @@ class Receiver:
         return self.step == self.header.total_steps
 
     @property
+    def waits_for_check(self) -> bool:
+        """Whether the check value after the steps that are known has not arrived: nothing else may be received."""
+        return self._check_due
+
+    @property
     def file_bytes(self) -> int:
         """Bytes received that belong to the stream."""
         return self.header_bytes + len(self._payload)

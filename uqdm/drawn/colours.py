@@ -324,6 +324,7 @@ class Colours:
             colours[own] = packed
         if self.mode == 2 and len(new):
             fresh = packed[new]
+            fresh = fresh[~np.isin(fresh, self._numbered[1:])]  # a sender that says otherwise is no honest one
             _, first = np.unique(fresh, return_index=True)
             fresh = fresh[np.sort(first)][: 1 + _NUMBERED - len(self._numbered)]
             self._numbered = np.concatenate([self._numbered, fresh])

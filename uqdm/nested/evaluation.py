@@ -5,6 +5,7 @@ One programme per capacity (uqdm.exact.grids) evaluates the trunk, and one per c
 arguments, and the step is a number. Pictures are cut and put together here.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from uqdm.nested.schedule import block_classes
 __all__ = ["Evaluation"]
 
 _SIZES = 4
+_PLACED_LOCK = threading.Lock()
 """Of grids, that are remembered."""
 
 
@@ -159,12 +161,14 @@ class Evaluation:
 
     def _placed_of(self, grids: int, height: int, width: int) -> list[Placed]:
         key = grids, height, width
-        if key not in self._placed:
-            if len(self._placed) == _SIZES:
-                self._placed.pop(next(iter(self._placed)))
-            classes = block_classes(height, width, self._config.classes)
-            self._placed[key] = placed(grids, classes, self._halo)
-        return self._placed[key]
+        found = self._placed.get(key)
+        if found is None:
+            found = placed(grids, block_classes(height, width, self._config.classes), self._halo)
+            with _PLACED_LOCK:  # threads share models
+                while len(self._placed) >= _SIZES:
+                    self._placed.pop(next(iter(self._placed)))
+                self._placed[key] = found
+        return found
 
     def _call(self, kind: str, band: int, capacity: Capacity) -> Callable[..., tuple]:
         """A programme with its weights."""

@@ -57,6 +57,10 @@ class NetworkConfig:
     classes: int = 4
 
     def __post_init__(self):
+        if self.block == 1 and self.colours in (3, 9):
+            raise ValueError(
+                f"latents of {self.colours} channels cannot be told from pictures: give another channel to them"
+            )
         if self.classes not in (4, BLOCK_CLASSES):
             raise ValueError(f"classes must be 4 or {BLOCK_CLASSES}, got {self.classes}")
         if not (1 <= self.block <= _LARGEST_BLOCK and self.block.bit_count() == 1 and self.blocks <= _MOST_BLOCKS):

@@ -174,7 +174,7 @@ class NestedState:
         assert self._part is not None
         members, _, unit, first, reference = self._part
         cells, complete = receive_refinement(reader, reference, before, unit, first=first)
-        if np.where(cells.high == OPEN, cells.low, cells.high).max(initial=0) >= _LARGEST:
+        if cells.low.max(initial=0) >= _LARGEST:
             raise OverflowError("a coefficient is larger than any picture's")
         if complete:
             self._update(step, members, cells)
