@@ -410,6 +410,25 @@ def test_doctor_finds_wrong_results(run, monkeypatch):
     assert err == "uqdm doctor: streams made here may be unreadable elsewhere, and others unreadable here\n"
 
 
+def test_doctor_goes_on_where_wrong_results_end_in_errors(run, monkeypatch):
+    def damaged(*_):
+        raise uqdm.DamagedStreamError("the stream is damaged", step=0, good_bytes=0)
+
+    monkeypatch.setattr("uqdm.doctor.stream", damaged)
+    code, out, err = run("doctor", model=False)
+    assert (code, err.count("\n")) == (2, 1)
+    assert out.count("DamagedStreamError: the stream is damaged") == 2
+    assert "stored lossless stream" in out
+
+    def inexact():
+        raise RuntimeError("sums of integers are wrong on this backend")
+
+    monkeypatch.setattr("uqdm.exact.convolution.proven_convolution", inexact)
+    code, out, err = run("doctor", model=False)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "sums of integers are wrong" in out
+
+
 def test_pipes_and_devices_are_written_into_and_never_replaced(folder, tmp_path):
     import threading
 

@@ -26,6 +26,8 @@ from uqdm.evaluation import (
     write_points,
     write_tables,
 )
+from uqdm.evaluation.records import prepare
+from uqdm.evaluation.run import shown_by
 from uqdm.library import load_model
 from uqdm.metrics import psnr_db
 from uqdm.pictures import write_picture
@@ -78,6 +80,52 @@ def same_results(one: Path, other: Path) -> bool:
     for summary in summaries:
         del summary["times"]
     return summaries[0] == summaries[1] and all((one / t).read_bytes() == (other / t).read_bytes() for t in TABLES)
+
+
+def test_what_is_shown_otherwise_is_another_evaluation(unbroken, model, uqdm_eval, tmp_path):
+    """Though the id of the model is the same."""
+    shown = model.with_preview_weights(np.full(model.steps + 1, 0.5, np.float32))
+    assert shown.id == model.id
+    assert len({shown_by(model, ["denoise"]), shown_by(shown, ["denoise"]), shown_by(shown, ["restore"])}) == 2
+    photo = load_model("photo")
+    assert shown_by(photo, ["denoise"]) != shown_by(photo, ["denoise", "restore"])
+    shown.save(tmp_path / "m.npz")
+    options = ["--codecs", "jpeg,webp", "--rates", "0.5,1,4,90", "--model", str(tmp_path / "m.npz")]
+    assert uqdm_eval("-o", str(unbroken), *options)[0] == 2
+
+
+def test_pictures_that_cannot_be_measured_are_left_out_and_named(uqdm_eval, tmp_path):
+    """As those that are too small for a metric."""
+    pictures = tmp_path / "set"
+    pictures.mkdir()
+    for name, size in (("large", (176, 168)), ("small", (24, 16))):
+        (pictures / f"{name}.png").write_bytes(write_picture(make_picture(*size), ".png"))
+    options = ["-o", str(tmp_path / "out"), "--codecs", "jpeg", "--rates", "2", "--metrics", "ms_ssim"]
+    for _ in range(2):
+        code, _, err = uqdm_eval(*options, data=str(pictures))
+        assert code == 2
+        assert "1 of 2 pictures are left out, the first is small.png" in err
+        assert json.loads((tmp_path / "out" / "summary.json").read_text())["pictures"] == 1
+
+
+def test_rates_are_measured_once_and_patches_have_a_pyramid(uqdm_eval, tmp_path):
+    out = ["-o", str(tmp_path / "out"), "--codecs", "none"]
+    assert uqdm_eval(*out, "--limit", "1", "--rates", "1,1.0,2,1.00")[0] == 0
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["means"]
+    assert [(row["setting"], row["pictures"]) for row in rows] == [("1 bpp", 1), ("2 bpp", 1)]
+    assert "--rates names nothing" in uqdm_eval(*out, "--rates", ",")[2]
+    wrong = ["--rates", "1", "--patches", "weights.npz", "--patch-side", "8"]
+    assert "--patch-side must be at least 16 pixels, got 8" in uqdm_eval(*out, *wrong)[2]
+
+
+def test_a_folder_that_another_process_is_about_to_begin_is_none_of_something_else(tmp_path):
+    (tmp_path / ".plan-of-another").touch()
+    plan = Plan(data="set", model="00", codecs=(), metrics=(), rates_bpp=(), steps=True)
+    prepare(tmp_path, plan)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").touch()
+    with pytest.raises(ValueError, match="is not empty and holds no evaluation"):
+        prepare(tmp_path / "other", plan)
 
 
 def test_prefixes_decoded_in_one_pass_are_those_that_decode_shows(model):

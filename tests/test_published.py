@@ -1,5 +1,8 @@
 """The published UQDM model: its checkpoint, read here, says what the authors' programme says."""
 
+import json
+import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from uqdm.diffusion.kinds import DiffusionConfig, GaussianProcess, UniformProces
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.process import Moments, Prediction
 from uqdm.metrics import psnr_db
-from uqdm.pretrained.checkpoint import read_checkpoint
+from uqdm.pretrained.checkpoint import _rebuild, read_checkpoint
 from uqdm.pretrained.published_uqdm import read_published
 from uqdm.reconstruction import Ancestral, Flow
 from uqdm.transforms.pixels import pixels_of, values_of
@@ -151,16 +154,27 @@ def test_a_published_model_makes_files_of_which_any_prefix_decodes(model, folder
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path):
-    import pickle
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "bad.pt", "w") as archive:
         archive.writestr("bad/data.pkl", pickle.dumps(print))
     with pytest.raises(ValueError, match=r"builtins\.print, which no checkpoint of weights needs"):
         read_checkpoint(tmp_path / "bad.pt")
+    for content in (b"\x80\x02}K\x01R.", b"\x80\x02)R.", b"\x80\x02]K\x00K\x01s."):  # calls and items of what has none
+        with zipfile.ZipFile(tmp_path / "damaged.pt", "w") as archive:
+            archive.writestr("damaged/data.pkl", content)
+        with pytest.raises(ValueError, match=r"damaged.pt is no PyTorch checkpoint"):
+            read_checkpoint(tmp_path / "damaged.pt")
     (tmp_path / "none.pt").write_bytes(b"not a zip")
     with pytest.raises(ValueError, match="no PyTorch checkpoint"):
         read_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"),
+    [(0, (2, 2), (-100, 101)), (-3, (4,), (1,)), (-1, (), ()), (0, (3, 3), (3, 2)), (9, (1,), (1,))],
+)
+def test_a_tensor_lies_within_its_storage(offset, shape, strides):
+    with pytest.raises((pickle.UnpicklingError, IndexError)):
+        _rebuild(np.arange(8.0), offset, shape, strides)
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +289,10 @@ def test_a_checkpoint_is_imported_from_the_command_line(folder, tmp_path, capsys
     assert said.endswith("are no published UQDM model: the latter is no text\n")  # and shows none of the file
     assert main(["import-checkpoint", "none.pt", arguments[1], str(tmp_path / "x.npz")]) == 2
     assert capsys.readouterr().err == "uqdm import-checkpoint: cannot read none.pt: No such file or directory\n"
+    wider = json.loads((folder / "config.json").read_text())
+    wider["model"]["embedding_dim"] *= 2
+    (tmp_path / "wider.json").write_text(json.dumps(wider))
+    assert main(["import-checkpoint", arguments[0], str(tmp_path / "wider.json"), str(tmp_path / "x.npz")]) == 2
     assert not (tmp_path / "x.npz").exists()
 
 

@@ -19,6 +19,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from uqdm.files import write_whole
+
 __all__ = [
     "Contents",
     "config_of",
@@ -41,11 +43,11 @@ _MOST, _LARGEST = 2**16, 1e9
 """Of whole and of real numbers in configurations."""
 
 
-def digest(arrays: Arrays) -> bytes:
-    """The identity, 32 bytes."""
+def digest(arrays: Arrays, *, previews: bool = False) -> bytes:
+    """The identity, 32 bytes; with `previews` that of how streams are shown as well."""
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
-        if name.startswith("preview/"):
+        if name.startswith("preview/") and not previews:
             continue
         total.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
         total.update(np.ascontiguousarray(array).tobytes())
@@ -122,8 +124,8 @@ class Contents:
         return to_bytes(self.arrays)
 
     def save(self, path: str | Path) -> None:
-        """Writes the file."""
-        Path(path).write_bytes(self.to_bytes())
+        """Writes the file, all of it or nothing."""
+        write_whole(Path(path), self.to_bytes(), force=True)
 
 
 def config_of(arrays: Arrays) -> dict[str, Any]:

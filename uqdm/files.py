@@ -7,10 +7,11 @@ name must still be free at that moment. A file that exists keeps its mode, its o
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["forget_unfinished", "write_whole"]
+__all__ = ["forget_unfinished", "unfinished", "write_whole"]
 
 _unfinished: set[str] = set()
 """Temporary files that have not got their names yet."""
@@ -35,8 +36,7 @@ def write_whole(path: Path, data: bytes, *, force: bool) -> None:
         target.write_bytes(data)
         return
     temporary = target.parent / f".uqdm-{os.getpid()}-{secrets.token_hex(8)}"
-    _unfinished.add(str(temporary))
-    try:
+    with unfinished(str(temporary)):
         with open(temporary, "xb") as file:
             file.write(data)
         if before:
@@ -51,9 +51,6 @@ def write_whole(path: Path, data: bytes, *, force: bool) -> None:
             os.replace(temporary, target)
         else:
             _take_free_name(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-        _unfinished.discard(str(temporary))
 
 
 def _take_free_name(temporary: Path, target: Path) -> None:
@@ -65,6 +62,17 @@ def _take_free_name(temporary: Path, target: Path) -> None:
     except OSError:  # a file system without links
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         os.replace(temporary, target)
+
+
+@contextmanager
+def unfinished(name: str) -> Iterator[None]:
+    """While a temporary file has not got its name: it is removed unless that happens."""
+    _unfinished.add(name)
+    try:
+        yield
+    finally:
+        Path(name).unlink(missing_ok=True)
+        _unfinished.discard(name)
 
 
 def forget_unfinished() -> None:

@@ -52,9 +52,10 @@ def _import_checkpoint(options: argparse.Namespace) -> None:
     may_write(options.output, options.force)
     try:
         published = read_published(options.checkpoint, options.config, average=not options.raw)
+        model = published.model(options.name)
+        _ = model.parameters  # which looks at their shapes
     except (OSError, ValueError) as error:
         raise UserError(_told(error)) from None
-    model = published.model(options.name)
     write(options.output, model.to_bytes(), options.force)
     noise = model.noise
     gammas = f"gamma {noise.gamma_min:.3f} to {noise.gamma_max:.3f}"

@@ -1,6 +1,7 @@
 """eval, plot, report, allocation: what measures codecs, compares them and shows what they do."""
 
 import argparse
+import os
 import re
 import time
 from collections import Counter
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands"]
 
+_LEAST_PATCH = 16
+"""Pixels: smaller ones have no pyramid."""
 _RATES = "0.05,0.1,0.15,0.2,0.25,0.35,0.5,0.75,1,1.5,2,3,4,6"
 
 
@@ -97,7 +100,9 @@ def _eval(options: argparse.Namespace) -> None:
     shard = re.fullmatch(r"(\d+)/(\d+)", options.shard)
     if not shard or not int(shard[1]) < int(shard[2]):
         raise UserError(f"--shard must be I/N with 0 <= I < N, got {options.shard}")
-    rates = () if options.steps else tuple(_rate(rate) for rate in _names(options.rates or _RATES))
+    rates = () if options.steps else _rates(options.rates or _RATES)
+    if options.patches and options.patch_side < _LEAST_PATCH:
+        raise UserError(f"--patch-side must be at least {_LEAST_PATCH} pixels, got {options.patch_side}")
     equal_rates = bool(options.reconstruct or options.patches)
     if equal_rates and not options.rates:
         raise UserError(
@@ -107,6 +112,8 @@ def _eval(options: argparse.Namespace) -> None:
         raise UserError("codecs on latents have a few settings and no equal rates: leave --autoencoder out")
     from uqdm.evaluation import METRICS, Plan, Records, members_of, run, write_tables
     from uqdm.evaluation.patches import id_of_weights
+    from uqdm.evaluation.points import LPIPS_WEIGHTS
+    from uqdm.evaluation.run import shown_by
     from uqdm.library import reconstructions_of
     from uqdm.training.dataset import open_source
 
@@ -129,8 +136,11 @@ def _eval(options: argparse.Namespace) -> None:
     load_s = time.perf_counter() - began
     try:
         patch_weights = id_of_weights(options.patches) if options.patches else ""
+        lpips = os.environ.get(LPIPS_WEIGHTS, "") if any("lpips" in name for name in metrics) else ""
+        metric_weights = id_of_weights(lpips) if lpips else ""
     except OSError as error:
-        raise UserError(f"cannot read {options.patches}: {error.strerror or error}") from None
+        raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from None
+    ways = _known(options.reconstruct or "denoise", reconstructions_of(model), "--reconstruct")
     plan = Plan(
         data=options.data if options.data.startswith("tfds:") else str(Path(options.data)),
         model=model.id.hex(),
@@ -139,10 +149,12 @@ def _eval(options: argparse.Namespace) -> None:
         rates_bpp=rates,
         steps=not options.rates,
         equal_rates=equal_rates,
-        reconstructions=_known(options.reconstruct or "denoise", reconstructions_of(model), "--reconstruct"),
+        reconstructions=ways,
         seeds=options.seeds,
         patch_side=options.patch_side if options.patches else 0,
         patch_weights=patch_weights,
+        metric_weights=metric_weights,
+        shown_by=shown_by(model, ways),
     )
     folder = Path(options.output)
     part = int(shard[1]), int(shard[2])
@@ -173,7 +185,8 @@ def _eval(options: argparse.Namespace) -> None:
                 return
         summary = write_tables(folder, plan, pictures, left_out)
     except OSError as error:
-        raise UserError(f"cannot write into {folder}: {error.strerror or error}") from None
+        where = error.filename or folder
+        raise UserError(f"cannot read or write {where}: {error.strerror or error}") from None
     except ValueError as error:
         raise UserError(str(error)) from None
     for metric in metrics:
@@ -214,13 +227,20 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _rate(text: str) -> float:
-    try:
-        if 0 < (rate := float(text)) < 100:
-            return rate
-    except ValueError:
-        pass
-    raise UserError(f"--rates must be bits per pixel between 0 and 100, separated by commas, got {text!r}")
+def _rates(text: str) -> tuple[float, ...]:
+    """Each once, by the name that tables have for it."""
+    rates = {}
+    for name in _names(text):
+        try:
+            if 0 < (rate := float(name)) < 100:
+                rates.setdefault(f"{rate:g}", rate)
+                continue
+        except ValueError:
+            pass
+        raise UserError(f"--rates must be bits per pixel between 0 and 100, separated by commas, got {name!r}")
+    if not rates:
+        raise UserError("--rates names nothing: give bits per pixel, separated by commas")
+    return tuple(rates.values())
 
 
 def _known(text: str, table, option: str) -> tuple[str, ...]:

@@ -81,7 +81,8 @@ def baseline_within(codec: str, picture: np.ndarray, most_bytes: int) -> tuple[i
     By bisection over all qualities from 0 to 100, or all ratios up to 400: rates of files are taken to rise with them.
 
     Returns:
-      Its bytes and what it decodes to, uint8 (H, W, 3); None where even the coarsest is larger, or Pillow lacks it.
+      Its bytes and what it decodes to, uint8 (H, W, 3); None where even the coarsest is larger, the codec does not take
+      the picture, or Pillow lacks it.
     """
     if not available(codec):
         return None
@@ -90,7 +91,10 @@ def baseline_within(codec: str, picture: np.ndarray, most_bytes: int) -> tuple[i
     low, high = -1, len(settings)
     while high - low > 1:
         middle, buffer = (low + high) // 2, io.BytesIO()
-        Image.fromarray(picture).save(buffer, baseline.kind, **baseline.options(settings[middle]))
+        try:
+            Image.fromarray(picture).save(buffer, baseline.kind, **baseline.options(settings[middle]))
+        except (OSError, ValueError):
+            return None
         if len(buffer.getvalue()) <= most_bytes:
             low, best = middle, buffer
         else:

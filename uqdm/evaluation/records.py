@@ -21,15 +21,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from uqdm.evaluation.points import Point
+from uqdm.files import unfinished
 
 __all__ = ["RecordFile", "Records", "Measurement", "Plan", "Times", "key_of", "prepare", "whole"]
 
-_PLAN = "plan.json"
+_PLAN, _IDS = "plan.json", ("metric_weights", "shown_by")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class Plan:
       seeds: how many draws are made where a way draws.
       patch_side: of the patches whose sets are compared (uqdm.evaluation.patches), in pixels; 0 for none.
       patch_weights: id of the network that sees them.
+      metric_weights: ids of the networks of metrics.
+      shown_by: id of all that shapes what is shown of streams, beside the model's own (uqdm.evaluation.run.shown_by).
     """
 
     data: str
@@ -62,6 +65,8 @@ class Plan:
     seeds: int = 1
     patch_side: int = 0
     patch_weights: str = ""
+    metric_weights: str = ""
+    shown_by: str = ""
 
 
 class Times(NamedTuple):
@@ -98,15 +103,12 @@ def key_of(picture: np.ndarray) -> str:
 @contextmanager
 def whole(path: Path) -> Iterator[IO[str]]:
     """A text file that appears when it is complete, or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, newline="") as file:
-        try:
-            yield file
-            file.flush()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    options: dict[str, Any] = {"dir": path.parent, "prefix": ".", "delete": False, "newline": ""}
+    with tempfile.NamedTemporaryFile("w", **options) as file, unfinished(file.name):
+        yield file
+        file.flush()
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
 
 
 def prepare(folder: Path, plan: Plan) -> None:
@@ -123,16 +125,22 @@ def prepare(folder: Path, plan: Plan) -> None:
             found = {name: plans.get(name, since[name]) if name in since else plans[name] for name in wanted}
         except (KeyError, TypeError, ValueError):
             raise ValueError(f"{folder / _PLAN} is damaged: choose another folder, or restore it") from None
-        if different := [name for name in wanted if found[name] != wanted[name]]:
+        unknown = {name for name in _IDS if name not in plans}  # of an evaluation that was begun before there were ids
+        if different := [name for name in wanted if found[name] != wanted[name] and name not in unknown]:
             first = different[0]
             raise ValueError(
                 f"{folder} holds an evaluation with another {first} ({found[first]!r}, not {wanted[first]!r}): "
                 "choose another folder"
             )
         return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no evaluation: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
+    # Another process may be about to begin the same evaluation: its plan is hidden until it is whole.
+    others = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if (folder / _PLAN).exists():
+        prepare(folder, plan)
+        return
+    if others:
+        raise ValueError(f"{folder} is not empty and holds no evaluation: choose another folder")
     with whole(folder / _PLAN) as file:
         file.write(json.dumps(asdict(plan), indent=1) + "\n")
 

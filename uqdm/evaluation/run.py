@@ -1,14 +1,18 @@
 """Measures the pictures of a set that no record file has yet."""
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from uqdm import archive
 from uqdm.codec.api import StepCost, decode, encode_with_costs
 from uqdm.codec.container import check_size
+from uqdm.conditional.model import flow_of
 from uqdm.contract import Model
 from uqdm.errors import PictureError, StreamError
 from uqdm.evaluation.baselines import baseline_points
@@ -19,7 +23,7 @@ from uqdm.evaluation.records import Measurement, Plan, RecordFile, Records, Time
 from uqdm.pictures import Picture
 from uqdm.training.dataset import PictureSet
 
-__all__ = ["Member", "member_at", "members_of", "picture_at", "run"]
+__all__ = ["Member", "member_at", "members_of", "picture_at", "run", "shown_by"]
 
 
 PointsOf = Callable[[np.ndarray, Sequence[str]], list[Point]]
@@ -56,7 +60,7 @@ def run(
     again, and one whose file changed is.
 
     Args:
-      source: pictures; those that cannot be taken are left out.
+      source: pictures; those that cannot be taken, or measured in the ways of the plan, are left out.
       plan: what to measure; the folder must be new, empty, or hold an evaluation of the same plan.
       model: whose id is the plan's.
       folder: see uqdm.evaluation.records.
@@ -86,13 +90,19 @@ def run(
             for note in picture.notes:
                 on_note(f"{member.name}: {note}")
             pixels = picture.pixels
-            if plan.equal_rates:
-                shown, times = _show(pixels, plan, model)
-                points = [point_of_shown(pixels, one, plan.metrics) for one in shown]
-                if plan.patch_side:
-                    keep_patches(folder, member.key, pixels, shown, plan.patch_side, patch_weights)
-            else:
-                points, times = _measure(pixels, plan, model, others or {})
+            try:
+                if plan.equal_rates:
+                    shown, times = _show(pixels, plan, model)
+                    points = [point_of_shown(pixels, one, plan.metrics) for one in shown]
+                    if plan.patch_side:
+                        keep_patches(folder, member.key, pixels, shown, plan.patch_side, patch_weights)
+                else:
+                    points, times = _measure(pixels, plan, model, others or {})
+            except ValueError as error:  # such as a metric that needs a larger picture
+                members[number] = Member(member.name, left_out=f"{member.name}: {error}")
+                on_note(f"left out: {members[number].left_out}")
+                on_picture()
+                continue
             times = times._replace(compiled=pixels.shape not in sizes, load_s=0.0 if sizes else load_s)
             sizes.add(pixels.shape)
             height, width = pixels.shape[:2]
@@ -100,6 +110,24 @@ def run(
             done.add(member.key)
         on_picture()
     return members
+
+
+def shown_by(model: Model, reconstructions: Iterable[str]) -> str:
+    """16 hexadecimal digits that tell apart what shows streams in other ways, though their ids be equal.
+
+    Args:
+      model: its file's arrays, previews included; of what has no file, its numbers and words.
+      reconstructions: by which names streams are shown.
+    """
+    total, arrays = hashlib.sha256(), getattr(model, "arrays", None)
+    if arrays is not None:
+        total.update(archive.digest(arrays, previews=True))
+    elif is_dataclass(model):
+        given = {field.name: getattr(model, field.name) for field in fields(model)}
+        total.update(repr({name: one for name, one in given.items() if isinstance(one, int | float | str)}).encode())
+    if {"refine", "restore"} & set(reconstructions) and (flow := flow_of(model)):
+        total.update(flow.id)
+    return total.hexdigest()[:16]
 
 
 def picture_at(source: PictureSet, number: int) -> Picture:

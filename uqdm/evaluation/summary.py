@@ -11,7 +11,7 @@ single pictures, which no picture of many bits dominates.
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -168,7 +168,10 @@ def write_tables(folder: Path, plan: Plan, pictures: Sequence[tuple[str, str]], 
         "plan": asdict(plan),
         "pictures": len(pictures),
         "left_out": list(left_out),
-        "means": [row._asdict() | {"quality": _finite(row.quality)} for row in rows],
+        "means": [
+            row._asdict() | {name: _finite(getattr(row, name)) for name in ("quality", "spread", "sets")}
+            for row in rows
+        ],
         "bd_rate_percent": {
             metric: _difference(_by_codec(complete, metric), single[metric]) for metric in plan.metrics
         },
@@ -179,14 +182,17 @@ def write_tables(folder: Path, plan: Plan, pictures: Sequence[tuple[str, str]], 
     return summary
 
 
-def _finite(quality: dict[str, float]) -> dict[str, float | None]:
+def _finite(quality: Mapping[str, float | int]) -> dict[str, float | int | None]:
     """JSON has no infinity."""
     return {name: value if np.isfinite(value) else None for name, value in quality.items()}
 
 
 def _described(measurement: Measurement) -> dict:
     """A picture's line in pictures.jsonl."""
-    points = [point._asdict() | {"quality": _finite(point.quality)} for point in measurement.points]
+    points = [
+        point._asdict() | {"quality": _finite(point.quality), "spread": _finite(point.spread)}
+        for point in measurement.points
+    ]
     for point in points:
         if not point["spread"]:
             del point["spread"]

@@ -73,6 +73,8 @@ _OF_NUMPY = {
 
 
 def _rebuild(storage: np.ndarray, offset: int, shape: tuple, strides: tuple, *_: Any) -> np.ndarray:
+    if min(offset, *strides, 0) < 0:
+        raise pickle.UnpicklingError("a tensor reaches beyond its storage")
     if not shape:
         return np.array(storage[offset])
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
@@ -94,5 +96,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             if len(roots) != 1:
                 raise ValueError("it has no data.pkl")
             return _Unpickler(archive, roots[0]).load()
-    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, EOFError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle calls anything with anything
         raise ValueError(f"{path} is no PyTorch checkpoint that can be read here: {error}") from None
