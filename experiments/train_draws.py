@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from train_photo import validation_set
+from train_photo import validation_sets
 
 from uqdm.conditional.model import ConditionalModel
 from uqdm.conditional.train import Recipe, fit
@@ -55,7 +55,7 @@ def main(arguments: Arguments) -> None:
         arguments.recipe,
         model,
         [open_source(source, background=arguments.background) for source in arguments.pictures],
-        {Path(source).stem: validation_set(source, arguments.background) for source in arguments.validate},
+        validation_sets(arguments.validate, arguments.background),
         arguments.folder,
         run=arguments.run,
         start_from=ConditionalModel.from_bytes(arguments.start_from.read_bytes()) if arguments.start_from else None,

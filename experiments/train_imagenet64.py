@@ -7,7 +7,7 @@ The source is a data set of tensorflow-datasets, a folder with the official Imag
 pictures, or an npz file (uqdm.training.dataset). The defaults are the published UQDM's; `--recipe.NAME` changes a
 number, for example
 
-    --recipe.network.width 128 --recipe.network.levels 3 --recipe.network.bfloat16 True --recipe.batch 256
+    --recipe.network.width 128 --recipe.network.levels 3 --recipe.network.bfloat16 --recipe.batch 256
 
 trains our own down-sampling network. A run that was killed goes on when the same command is given again, with the same
 result as if it had not been. All local devices are used. On several hosts give each the same command and
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import jax
 import tyro
-from train_photo import validation_set
+from train_photo import validation_sets
 
 from uqdm.diffusion.model import DiffusionModel
 from uqdm.diffusion.train import Recipe, fit
@@ -76,7 +76,7 @@ def main(arguments: Arguments) -> None:
     model = fit(
         arguments.recipe,
         open_source(arguments.source, background=arguments.background),
-        {Path(source).stem: validation_set(source, arguments.background, 32, side) for source in arguments.validate},
+        validation_sets(arguments.validate, arguments.background, 32, side),
         arguments.folder,
         start_from=start,
         run=arguments.run,

@@ -27,6 +27,7 @@ from uqdm.nested.preview_weights import fit_preview_weights
 from uqdm.nested.source import Coordinates
 from uqdm.nested.train import Recipe
 from uqdm.training.dataset import load_pictures, open_source
+from uqdm.training.kept import kept_arrays
 from uqdm.training.loop import Run
 from uqdm.transforms.autoencoder import FACTOR, Autoencoder, decode_values
 
@@ -76,17 +77,18 @@ def versions(picture: np.ndarray) -> Iterator[np.ndarray]:
     yield np.asarray(Image.fromarray(mirrored).resize(size, Image.Resampling.LANCZOS))
 
 
-def latents_of(autoencoder: Autoencoder, pictures: Sequence[np.ndarray], kept: Path) -> list[np.ndarray]:
+def latents_of(autoencoder: Autoencoder, pictures: Sequence[np.ndarray], sources: str, kept: Path) -> list[np.ndarray]:
     """Latents of all versions of all pictures, float16, from a file where there is one."""
-    if not kept.is_file():
+
+    def make() -> list[np.ndarray]:
         latents = []
         for version in (version for picture in pictures for version in versions(picture)):
             height, width = (side // _STRIDE * _STRIDE for side in version.shape[:2])
             if height and width:
                 latents.append(autoencoder.encode(centre(version, height, width)).astype(np.float16))
-        np.savez(kept, *latents)
-    with np.load(kept) as file:
-        return [file[name] for name in file.files]
+        return latents
+
+    return kept_arrays(kept, f"latents of {sources} by the autoencoder {autoencoder.id.hex()[:8]}", make)
 
 
 def measured(autoencoder: Autoencoder, latents: Sequence[np.ndarray]) -> Coordinates:
@@ -109,7 +111,7 @@ def main(arguments: Arguments) -> None:
     autoencoder = Autoencoder.from_bytes(arguments.autoencoder.read_bytes())
     sources = [open_source(source, background=arguments.background) for source in arguments.pictures]
     pictures = load_pictures(*sources)
-    latents = latents_of(autoencoder, pictures, arguments.folder / "latents.npz")
+    latents = latents_of(autoencoder, pictures, " ".join(arguments.pictures), arguments.folder / "latents.npz")
     coordinates = measured(autoencoder, latents)
     validation = {}
     for source in arguments.validate:

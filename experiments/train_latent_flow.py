@@ -22,6 +22,7 @@ from uqdm.latent.linear import moments
 from uqdm.latent.prediction import fitted
 from uqdm.latent.train import Recipe, fit, latents_of
 from uqdm.training.dataset import load_pictures, open_source
+from uqdm.training.kept import kept_arrays
 from uqdm.training.loop import Run
 from uqdm.transforms.autoencoder import Autoencoder
 
@@ -55,27 +56,29 @@ class Arguments:
 
 def latents(path: Path, autoencoder: Autoencoder, sources: tuple[str, ...], side: int, count: int, seed: int):
     """Those of a file, or made now and kept in it."""
-    if path.is_file():
-        return np.load(path)
-    pictures = load_pictures(*(open_source(source) for source in sources))
-    with tqdm(total=count, desc=path.stem, mininterval=5) as bar:
-        made = latents_of(autoencoder, pictures, side=side, count=count, seed=seed, on_batch=lambda: bar.update(2))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, made)
-    return made
+
+    def make() -> list[np.ndarray]:
+        pictures = load_pictures(*(open_source(source) for source in sources))
+        with tqdm(total=count, desc=path.stem, mininterval=5) as bar:
+            return [
+                latents_of(autoencoder, pictures, side=side, count=count, seed=seed, on_batch=lambda: bar.update(2))
+            ]
+
+    about = f"{count} latents of {side} pixels of {' '.join(sources)} by the autoencoder {autoencoder.id.hex()[:8]}"
+    return kept_arrays(path, f"{about}, seed {seed}", make)[0]
 
 
 def main(arguments: Arguments) -> None:
     """Trains and exports."""
     autoencoder = Autoencoder.from_bytes(arguments.autoencoder.read_bytes())
     recipe, folder = arguments.recipe, arguments.folder
-    own = latents(folder / "latents.npy", autoencoder, arguments.pictures, recipe.pixels, recipe.latents, recipe.seed)
+    own = latents(folder / "latents.npz", autoencoder, arguments.pictures, recipe.pixels, recipe.latents, recipe.seed)
     if arguments.linear:
         export(arguments, autoencoder, own, None)
         return
     validation = {}
     for number, source in enumerate(arguments.validate):
-        path = folder / f"validation_{number}.npy"
+        path = folder / f"validation_{number}.npz"
         validation[Path(source).stem] = latents(path, autoencoder, (source,), recipe.pixels, 24, recipe.seed + 1)
     export(arguments, autoencoder, own, fit(recipe, own, validation, folder, run=arguments.run))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from train_photo import validation_set
+from train_photo import validation_sets
 
 from uqdm.conditional.errors import Errors
 from uqdm.conditional.model import ConditionalModel
@@ -79,7 +79,7 @@ def main(arguments: Arguments) -> None:
         model,
         arguments.levels,
         sources,
-        {Path(source).stem: validation_set(source, arguments.background) for source in arguments.validate},
+        validation_sets(arguments.validate, arguments.background),
         arguments.folder,
         run=arguments.run,
     )

@@ -8,6 +8,7 @@ given again, with the same result as if it had not been. `--recipe.NAME` changes
 takes weights and prior of a model file and trains them further.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,13 +56,27 @@ def validation_set(source: str, background: str | None, count: int = 16, side: i
     return np.stack(centres)
 
 
+def validation_sets(
+    sources: Sequence[str], background: str | None, count: int = 16, side: int = 256
+) -> dict[str, np.ndarray]:
+    """`validation_set` of every source, by their names.
+
+    Raises:
+      PictureError: two sources have one name.
+    """
+    names = [Path(source).stem for source in sources]
+    if len(set(names)) < len(names):
+        raise PictureError(f"sources to validate on need names of their own, got {', '.join(names)}")
+    return {name: validation_set(source, background, count, side) for name, source in zip(names, sources, strict=True)}
+
+
 def main(arguments: Arguments) -> None:
     """Trains and exports."""
     pictures = [open_source(source, background=arguments.background) for source in arguments.pictures]
     model = fit(
         arguments.recipe,
         pictures,
-        {Path(source).stem: validation_set(source, arguments.background) for source in arguments.validate},
+        validation_sets(arguments.validate, arguments.background),
         arguments.folder,
         run=arguments.run,
         start_from=NestedModel.from_bytes(arguments.start_from.read_bytes()) if arguments.start_from else None,

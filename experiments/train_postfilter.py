@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from train_photo import validation_set
+from train_photo import validation_sets
 
 from uqdm.conditional.train import prefixes_of
 from uqdm.errors import PictureError
@@ -66,7 +66,7 @@ def main(arguments: Arguments) -> None:
         prefixes_of(model).shown,
         model.steps,
         [open_source(source, background=arguments.background) for source in arguments.pictures],
-        {Path(source).stem: validation_set(source, arguments.background) for source in arguments.validate},
+        validation_sets(arguments.validate, arguments.background),
         arguments.folder,
         run=arguments.run,
         start_from=start_from,

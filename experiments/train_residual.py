@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from train_photo import validation_set
+from train_photo import validation_sets
 
 from uqdm.library import load_model
 from uqdm.lossless import pixel_network as network
@@ -173,7 +173,7 @@ def main() -> None:
     pictures = load_pictures(*options.pictures)
     shape = (options.batch, SIDE // schedule.block, SIDE // schedule.block, schedule.channels)
 
-    validation = {Path(source).stem: validation_set(source, None, 32, SIDE) for source in options.validate}
+    validation = validation_sets(options.validate, None, 32, SIDE)
     run = Run(checkpoint_every=200, validate_every=200)
     with closing(Crops(pictures, [(SIDE, options.batch)], seed=0)) as crops:
 

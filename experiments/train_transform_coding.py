@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from train_photo import validation_set
+from train_photo import validation_sets
 
 from uqdm.errors import PictureError
 from uqdm.library import load_model
@@ -59,7 +59,7 @@ def main(arguments: Arguments) -> None:
     model = fit(
         arguments.recipe,
         [open_source(source, background=arguments.background) for source in arguments.pictures],
-        {Path(source).stem: validation_set(source, arguments.background) for source in arguments.validate},
+        validation_sets(arguments.validate, arguments.background),
         arguments.folder,
         run=arguments.run,
         start_from=start,

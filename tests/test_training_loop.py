@@ -11,6 +11,8 @@ import numpy as np
 import optax
 import pytest
 
+from uqdm.errors import PictureError
+from uqdm.training.kept import kept_arrays
 from uqdm.training.loop import Run, Trainer, train
 from uqdm.training.state import TrainState, first_state, next_state, read_half, write_half
 
@@ -86,6 +88,33 @@ def test_a_run_that_was_killed_between_checkpoints_leaves_no_trace(tmp_path):
         assert rows(tmp_path / "parts" / table) == rows(tmp_path / "whole" / table)
     assert [row["step"] for row in rows(tmp_path / "whole" / "train.csv")] == list("123456")
     assert [row["step"] for row in rows(tmp_path / "whole" / "validation.csv")] == ["3", "6"]
+
+
+def test_tables_of_others_are_left_alone(tmp_path):
+    (tmp_path / "own.csv").write_text("name,value\na,1\n")
+    fit(tmp_path, stop_after=3)
+    fit(tmp_path)
+    assert (tmp_path / "own.csv").read_text() == "name,value\na,1\n"
+    assert [row["step"] for row in rows(tmp_path / "train.csv")] == list("123456")
+    assert not [*tmp_path.glob("*.kept")]
+
+
+def test_arrays_are_kept_and_never_taken_for_others(tmp_path):
+    path, made = tmp_path / "folder" / "kept.npz", []
+
+    def make():
+        made.append(1)
+        return [np.arange(3), np.ones((2, 2), np.float16)]
+
+    for _ in range(2):
+        for found, wanted in zip(kept_arrays(path, "threes", make), make(), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    assert len(made) == 3
+    with pytest.raises(PictureError, match="holds something else than fours: choose another folder"):
+        kept_arrays(path, "fours", make)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PictureError, match="holds something else than threes"):
+        kept_arrays(path, "threes", make)
 
 
 def test_a_run_that_ends_early_writes_what_an_unbroken_one_has_then(tmp_path):

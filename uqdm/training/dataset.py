@@ -15,8 +15,10 @@ writable, read into memory; arrays in `.npy` files stay on disk and are mapped. 
 
 import math
 import os
+import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -24,6 +26,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from uqdm.errors import PictureError
+from uqdm.files import unfinished
 from uqdm.pictures import Picture, open_picture, read_picture
 
 __all__ = ["SUFFIXES", "PictureSet", "load_pictures", "open_source"]
@@ -218,11 +221,17 @@ def _mapped(path: Path) -> np.ndarray:
             (array,) = _fitting((archive[name] for name in archive.files), str(path))
     except PictureError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise PictureError(f"{path} is no archive of pictures: {error}") from None
     if array.nbytes < _UNPACKED_FROM_BYTES or not os.access(path.parent, os.W_OK):
         return array
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".npy", delete=False) as file:
-        np.save(file, array)
-    os.replace(file.name, unpacked)
-    return np.load(unpacked, mmap_mode="r")
+    try:
+        options: dict[str, Any] = {"dir": path.parent, "prefix": ".", "suffix": ".npy", "delete": False}
+        with tempfile.NamedTemporaryFile(**options) as file, unfinished(file.name):
+            np.save(file, array)
+            file.flush()
+            shutil.copymode(path, file.name)
+            os.replace(file.name, unpacked)
+        return np.load(unpacked, mmap_mode="r")
+    except OSError:  # no room for it
+        return array

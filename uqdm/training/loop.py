@@ -32,6 +32,8 @@ from uqdm.training.state import TrainState, read_half, write_half
 
 __all__ = ["Run", "Trainer", "append_rows", "train"]
 
+_LOG, _VALIDATION = "train.csv", "validation.csv"
+
 
 @runtime_checkable
 class Trainer(Protocol):
@@ -158,11 +160,17 @@ class _Recorder:
 
     def forget_after(self, step: int) -> None:
         """Drops the rows of steps that a killed run took after its last checkpoint: they are taken again."""
-        for path in sorted(self.folder.glob("*.csv")) if self.first_process else ():
+        paths = [self.folder / name for name in (_LOG, _VALIDATION)] if self.first_process else []
+        for path in (path for path in paths if path.exists()):
             with path.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-            path.unlink()
-            append_rows(path, rows)
+            kept = path.with_suffix(".kept")
+            kept.unlink(missing_ok=True)
+            append_rows(kept, rows)
+            if rows:
+                kept.replace(path)
+            else:
+                path.unlink()
 
     def record(self, state: TrainState, metrics: Mapping[str, jax.Array], step: int, bar: tqdm) -> None:
         """After the step that made `step` of them: what is due by now, at the end everything."""
@@ -175,7 +183,7 @@ class _Recorder:
             bar.set_postfix(values, refresh=False)
             if log and self.first_process:
                 seconds = round(time.monotonic() - self.began, 1)
-                append_rows(self.folder / "train.csv", [{"step": step, **values, "seconds": seconds}])
+                append_rows(self.folder / _LOG, [{"step": step, **values, "seconds": seconds}])
         if validation and self.first_process:
             self._validate(state, step)
         if checkpoint:
@@ -185,7 +193,7 @@ class _Recorder:
         average = jax.device_get(state.average)
         for name, pictures in self.validation.items():
             rows = self.trainer.validate(average, pictures, step)
-            append_rows(self.folder / "validation.csv", [{"step": step, "set": name, **row} for row in rows])
+            append_rows(self.folder / _VALIDATION, [{"step": step, "set": name, **row} for row in rows])
 
     def _save(self, state: TrainState, step: int) -> None:
         self.checkpoints.save(step, args=ocp.args.StandardSave(state))
