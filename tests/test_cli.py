@@ -613,6 +613,30 @@ def test_all_pictures_of_a_stream_are_denoised_and_none_is_left_of_a_damaged_one
     assert "cannot write into file" in err
 
 
+def test_a_good_decode_outlives_a_bad_one(run, folder, tmp_path):
+    whole = str(folder / "whole.uqdm")
+    assert run("decode", whole, "--all", "steps")[0] == 0
+    wrong = bytearray((folder / "whole.uqdm").read_bytes())
+    wrong[-20] ^= 1
+    (tmp_path / "wrong.uqdm").write_bytes(wrong)
+    assert run("decode", "wrong.uqdm", "--all", "steps", "--force")[0] == 2
+    assert len([*(tmp_path / "steps").iterdir()]) == 16
+
+
+def test_options_that_mean_nothing_to_a_method_are_refused(run, folder):
+    for method, option in (("denoise", "--evaluations"), ("denoise", "--remaining-steps"), ("sample", "--evaluations")):
+        code, _, err = run("decode", str(folder / "whole.uqdm"), "a.png", "--method", method, option, "2")
+        assert code == 2
+        assert f"{option} means nothing to --method {method}: leave it out" in err
+
+
+def test_a_closed_standard_error_does_not_end_up_in_the_stream(folder, tmp_path):
+    command = [sys.executable, "-m", "uqdm", "truncate", str(folder / "whole.uqdm"), "-", "--bytes", "300"]
+    found = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *command], capture_output=True, check=False)
+    assert found.returncode == 0
+    assert found.stdout == (folder / "whole.uqdm").read_bytes()[:300]
+
+
 def test_exif_that_is_none_is_left_out_and_said(run, tmp_path, tiny_model):
     """It may come from anybody: a stream's check value says that it is what was written, not that it is EXIF."""
     data = uqdm.encode(make_picture(24, 32), 0.5, model=tiny_model, metadata={"exif": b"garbage", "dpi": (300, 300)})

@@ -100,12 +100,26 @@ def test_pictures_that_cannot_be_measured_are_left_out_and_named(uqdm_eval, tmp_
     pictures.mkdir()
     for name, size in (("large", (176, 168)), ("small", (24, 16))):
         (pictures / f"{name}.png").write_bytes(write_picture(make_picture(*size), ".png"))
-    options = ["-o", str(tmp_path / "out"), "--codecs", "jpeg", "--rates", "2", "--metrics", "ms_ssim"]
-    for _ in range(2):
-        code, _, err = uqdm_eval(*options, data=str(pictures))
+    options = ["--codecs", "jpeg", "--rates", "2", "--metrics", "ms_ssim"]
+    for shard in ("1/2", "0/2", "0/2"):  # the small one is of the process that begins
+        code, _, err = uqdm_eval("-o", str(tmp_path / "out"), "--shard", shard, *options, data=str(pictures))
         assert code == 2
-        assert "1 of 2 pictures are left out, the first is small.png" in err
-        assert json.loads((tmp_path / "out" / "summary.json").read_text())["pictures"] == 1
+    assert "1 of 2 pictures are left out, the first is small.png: " in err
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["pictures"] == 1
+    (pictures / "large.png").unlink()
+    code, _, err = uqdm_eval("-o", str(tmp_path / "none"), *options, data=str(pictures))
+    assert code == 2
+    assert "1 of 1 pictures are left out" in err
+
+
+def test_weights_that_are_none_are_said_before_all_work(uqdm_eval, tmp_path, monkeypatch):
+    monkeypatch.delenv("UQDM_LPIPS_WEIGHTS", raising=False)
+    (tmp_path / "no.npz").write_bytes(b"no weights")
+    for options in (["--metrics", "lpips_squeezenet"], ["--rates", "1", "--patches", str(tmp_path / "no.npz")]):
+        code, _, err = uqdm_eval("-o", str(tmp_path / "out"), *options)
+        assert code == 2
+        assert [line.startswith("uqdm eval: ") for line in err.splitlines()].count(True) == 1
+        assert not (tmp_path / "out").exists()
 
 
 def test_rates_are_measured_once_and_patches_have_a_pyramid(uqdm_eval, tmp_path):

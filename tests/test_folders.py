@@ -97,6 +97,25 @@ def test_what_fails_for_one_file_fails_for_that_alone(pictures, tmp_path, monkey
     assert set(said.values()) == {None}
 
 
+def test_long_names_are_not_taken_by_others(tmp_path):
+    for name in ("photo.jpg", "photo.png", "photo.jpg.png", "photo.jpg.jpg", "other.png"):
+        (tmp_path / name).touch()
+    files = files_below(tmp_path, tmp_path / "out", {".png", ".jpg"}, ".uqdm")
+    targets = {Path(file.source).name: Path(file.target).name for file in files}
+    assert len(set(targets.values())) == 5
+    assert targets["other.png"] == "other.uqdm"
+
+
+def test_a_tau_turns_the_drawn_process_off_as_it_does_for_one_file(pictures, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.full((16, 16, 3), 200, np.uint8)).save(tmp_path / "in" / "a.png")
+    for number, options in enumerate((["--tau", "0.5"], ["--bpp", "4"])):
+        out = tmp_path / str(number)
+        assert main(["encode", str(tmp_path / "in"), str(out), "--jobs", "1", *options]) == 0
+        assert main(["encode", str(tmp_path / "in" / "a.png"), str(tmp_path / f"{number}.uqdm"), *options]) == 0
+        assert (out / "a.uqdm").read_bytes() == (tmp_path / f"{number}.uqdm").read_bytes()
+
+
 def test_a_model_that_is_none_is_said_once(pictures, tmp_path, capsys):
     assert main(["encode", str(pictures), str(tmp_path), "--model", "typo"]) == 2
     err = capsys.readouterr().err

@@ -143,7 +143,7 @@ def load_model(name_or_path: str | Path = "photo") -> Model[Any]:
     if name_or_path == DrawnModel().name:
         return DrawnModel()
     packaged = resources.files("uqdm") / "weights" / f"{name_or_path}.npz"
-    if packaged.is_file():
+    if Path(name_or_path).name == str(name_or_path) and packaged.is_file():
         return _packaged_model(str(name_or_path))
     if Path(name_or_path).is_file():
         path = Path(name_or_path).resolve()

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,8 @@ def _encode(options: argparse.Namespace) -> None:
         for name in ("index", "keep_metadata"):
             if getattr(options, name):
                 raise UserError(f"--{name.replace('_', '-')} is for one picture: encode them one by one")
-        if isinstance(options.model, PipelineFolder):
-            raise UserError("folders of pictures are encoded with model files: give a pipeline one picture at a time")
-        encode_folder(options)
+        _refuse_pipelines(options)
+        encode_folder(options, drawn=not by_time)
         return
     may_write(options.output, options.force)
     opened = opened_picture(options.input, options)
@@ -193,6 +193,11 @@ def _encode(options: argparse.Namespace) -> None:
             raise UserError(f"the stream does not decode to what was encoded ({error}): run uqdm doctor") from None
     write(options.output, data, options.force)
     say(f"{options.output}: {len(data)} bytes, {8 * len(data) / picture[..., 0].size:.4f} bpp")
+
+
+def _refuse_pipelines(options: argparse.Namespace) -> None:
+    if isinstance(options.model, PipelineFolder):
+        raise UserError("folders are coded with model files: give a pipeline one picture or stream at a time")
 
 
 def _check_prompts(options: argparse.Namespace) -> None:
@@ -255,8 +260,11 @@ def _reconstruction(options: argparse.Namespace, model: Any):
         method = [*reconstructions_of(model), method][1]
     way_for(model, method, options.realism)
     way: Any = reconstruction.named(method)
-    given = {"seed": options.seed, "remaining_steps": options.remaining_steps, "evaluations": options.evaluations}
-    given = {name: value for name, value in given.items() if value is not None and hasattr(way, name)}
+    given = {"remaining_steps": options.remaining_steps, "evaluations": options.evaluations}
+    given = {name: value for name, value in given.items() if value is not None}
+    if meaningless := [name for name in given if not hasattr(way, name)]:
+        raise ValueError(f"--{meaningless[0].replace('_', '-')} means nothing to --method {method}: leave it out")
+    given |= {"seed": options.seed} if hasattr(way, "seed") else {}
     return way_for(model, dataclasses.replace(way, **given), options.realism)
 
 
@@ -266,6 +274,7 @@ def _decode(options: argparse.Namespace) -> None:
     from uqdm.pictures import described, picture_file, write_picture
 
     if Path(options.input).is_dir():
+        _refuse_pipelines(options)
         decode_folder(options)
         return
     if (options.output is None) == (options.all is None):
@@ -344,7 +353,7 @@ def _metadata_of(data: bytes, path: str) -> dict:
 def _write_all(options: argparse.Namespace, previews: Iterator, header: container.Header) -> None:
     from uqdm.pictures import write_picture
 
-    folder, written = Path(options.all), []
+    folder, fresh = Path(options.all), []
     try:
         if folder.exists() and any(folder.iterdir()) and not options.force:
             raise UserError(f"{folder} is not empty: choose another folder or add --force")
@@ -354,12 +363,15 @@ def _write_all(options: argparse.Namespace, previews: Iterator, header: containe
     try:
         with Progress(header.total_steps, "decode") as bar:
             for preview in previews:
-                written.append(folder / f"step_{preview.step:02d}_{preview.file_bytes:07d}_bytes.png")
-                write(str(written[-1]), write_picture(preview.picture, ".png"))
+                path = folder / f"step_{preview.step:02d}_{preview.file_bytes:07d}_bytes.png"
+                new = not path.exists()
+                write(str(path), write_picture(preview.picture, ".png"))
+                fresh += [path] if new else []
                 bar.update()
     except BaseException:  # a stream that turns out to be damaged leaves nothing behind
-        for path in written:
-            path.unlink(missing_ok=True)
+        for path in fresh:
+            with suppress(OSError):
+                path.unlink()
         raise
 
 

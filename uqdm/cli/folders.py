@@ -13,14 +13,14 @@ from uqdm.cli.progress import Progress, say
 __all__ = ["decode_folder", "encode_folder"]
 
 
-def encode_folder(options: argparse.Namespace) -> None:
-    """All pictures below IN to streams below OUT."""
+def encode_folder(options: argparse.Namespace, *, drawn: bool) -> None:
+    """All pictures below IN to streams below OUT; `drawn` says whether the drawn process may be taken."""
     from uqdm.distributed.work import Encoding
     from uqdm.training.dataset import SUFFIXES
 
     names = ("tau", "bpp", "rdoq", "lossless", "model", "seed", "background", "frame", "verify", "force")
     given = {name: getattr(options, name) for name in names}
-    do = Encoding(file_bytes=options.bytes, psnr_db=options.psnr, **given)
+    do = Encoding(file_bytes=options.bytes, psnr_db=options.psnr, drawn=drawn, **given)
     _run(options, do, SUFFIXES, ".uqdm", "encode")
 
 

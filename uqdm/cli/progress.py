@@ -17,8 +17,9 @@ _WITHOUT_ESTIMATE = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{ela
 
 
 def say(line: str) -> None:
-    """A line for people, beside what goes to standard output."""
-    print(line, file=sys.stderr)
+    """A line for people, beside what goes to standard output; nobody gets it where standard error is closed."""
+    if sys.stderr is not None:  # print would take standard output then
+        print(line, file=sys.stderr)
 
 
 class Progress:
@@ -77,7 +78,7 @@ class _Announcement:
 
     def __call__(self) -> None:
         with self._lock:
-            if self._said:
+            if self._said or sys.stderr is None:
                 return
             self._said = True
         from tqdm import tqdm

@@ -113,7 +113,7 @@ def _eval(options: argparse.Namespace) -> None:
     from uqdm.evaluation import METRICS, Plan, Records, members_of, run, write_tables
     from uqdm.evaluation.patches import id_of_weights
     from uqdm.evaluation.points import LPIPS_WEIGHTS
-    from uqdm.evaluation.run import shown_by
+    from uqdm.evaluation.run import Member, shown_by
     from uqdm.library import reconstructions_of
     from uqdm.training.dataset import open_source
 
@@ -136,8 +136,11 @@ def _eval(options: argparse.Namespace) -> None:
     load_s = time.perf_counter() - began
     try:
         patch_weights = id_of_weights(options.patches) if options.patches else ""
-        lpips = os.environ.get(LPIPS_WEIGHTS, "") if any("lpips" in name for name in metrics) else ""
+        lpips = os.environ.get(LPIPS_WEIGHTS, "") if "lpips_squeezenet" in metrics else ""
         metric_weights = id_of_weights(lpips) if lpips else ""
+        _try_weights(metrics, options.patches, options.patch_side)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from None
     ways = _known(options.reconstruct or "denoise", reconstructions_of(model), "--reconstruct")
@@ -173,16 +176,26 @@ def _eval(options: argparse.Namespace) -> None:
                 on_picture=bar.update,
                 on_note=bar.say,
             )
-        measured, pictures, left_out = Records(folder).keys(), [], []
+        records, pictures, left_out = Records(folder), [], []
+        measured = records.keys()
+
+        def why_left_out(member: Member) -> str:
+            if member.left_out or member.key not in measured:
+                return member.left_out
+            why = records[member.key].left_out
+            return why and f"{member.name}: {why}"
+
         for member in members_of(source, count, own):
-            if member.left_out:
-                left_out.append(member.left_out)
+            if why := why_left_out(member):
+                left_out.append(why)
             elif member.key in measured:
                 pictures.append((member.name, member.key))
             else:
                 say(f"{folder}: {len(measured)} of {count} pictures; who measures the last one writes the tables")
-                _check_complete([member.left_out for member in own.values() if member.left_out], len(own))
+                _check_complete([why for member in own.values() if (why := why_left_out(member))], len(own))
                 return
+        if not pictures:
+            _check_complete(left_out, count)
         summary = write_tables(folder, plan, pictures, left_out)
     except OSError as error:
         where = error.filename or folder
@@ -194,6 +207,24 @@ def _eval(options: argparse.Namespace) -> None:
         write(str(folder / f"curves_{metric}.png"), plot_curves(found, METRICS[metric].label))
     _tell(summary, folder)
     _check_complete(left_out, count)
+
+
+def _try_weights(metrics: tuple[str, ...], patches: str | None, side: int) -> None:
+    """What is wrong with the networks of metrics is wrong for every picture.
+
+    Raises:
+      ValueError: there are no weights, or others.
+    """
+    import numpy as np
+
+    from uqdm.evaluation import METRICS
+    from uqdm.evaluation import patches as sets
+
+    if "lpips_squeezenet" in metrics:
+        grey = np.full((64, 64, 3), 128, np.uint8)
+        METRICS["lpips_squeezenet"].measure(grey, grey)
+    if patches:
+        sets.mobilenet_features(np.full((1, side, side, 3), 128, np.uint8), patches)
 
 
 def _first_picture(source: "PictureSet", count: int):

@@ -69,11 +69,10 @@ def files_below(folder: Path, out: Path, suffixes: Iterable[str], suffix: str) -
         beyond = not (inner and own in path.resolve().parents)
         if path.suffix.lower() in kinds and path.is_file() and not hidden and beyond:
             found.append(inside)
-    taken = Counter(path.with_suffix(suffix) for path in found)
-    targets = []
-    for path in found:
-        name = path.with_suffix(suffix)
-        targets.append(path.with_name(path.name + suffix) if taken[name] > 1 else name)
+    targets = [path.with_suffix(suffix) for path in found]
+    while shared := {target for target, count in Counter(targets).items() if count > 1}:
+        longer = [path.with_name(path.name + suffix) for path in found]
+        targets = [long if own in shared else own for own, long in zip(targets, longer, strict=True)]
     return [File(str(folder / path), str(out / target)) for path, target in zip(found, targets, strict=True)]
 
 
@@ -115,6 +114,8 @@ class Encoding:
     seed: int = 0
     background: str | None = None
     frame: int | None = None
+    drawn: bool = True
+    """Whether the drawn process may be taken where no model is given."""
     verify: bool = False
     """Whether every stream is decoded before it is written."""
     force: bool = False
@@ -134,7 +135,7 @@ class Encoding:
     def __call__(self, files: Sequence[File]) -> list[Outcome]:
         """Does a batch."""
         names = ("tau", "bpp", "file_bytes", "psnr_db", "rdoq", "lossless", "model", "seed")
-        given, drawn = {name: getattr(self, name) for name in names}, self.model is None
+        given, drawn = {name: getattr(self, name) for name in names}, self.drawn and self.model is None
 
         def streams_of(pictures: Sequence[np.ndarray]) -> list[bytes]:
             streams = encode_batch(pictures, drawn=drawn, **given)

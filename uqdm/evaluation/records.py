@@ -91,6 +91,8 @@ class Measurement(NamedTuple):
     width: int
     times: Times
     points: tuple[Point, ...]
+    left_out: str = ""
+    """Why there are none; empty where there are."""
 
 
 def key_of(picture: np.ndarray) -> str:
@@ -198,7 +200,7 @@ class Records:
 
 def _read(line: bytes) -> Measurement:
     """A line; what is no record raises one of several errors."""
-    key, picture, height, width, times, points = json.loads(line)
+    key, picture, height, width, times, points, *left_out = json.loads(line)
     if not isinstance(key, str):
         raise TypeError(f"a key of contents was expected, got {key!r}")
-    return Measurement(key, picture, height, width, Times(*times), tuple(Point(*point) for point in points))
+    return Measurement(key, picture, height, width, Times(*times), tuple(Point(*point) for point in points), *left_out)

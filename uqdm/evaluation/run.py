@@ -98,15 +98,15 @@ def run(
                         keep_patches(folder, member.key, pixels, shown, plan.patch_side, patch_weights)
                 else:
                     points, times = _measure(pixels, plan, model, others or {})
-            except ValueError as error:  # such as a metric that needs a larger picture
-                members[number] = Member(member.name, left_out=f"{member.name}: {error}")
-                on_note(f"left out: {members[number].left_out}")
-                on_picture()
-                continue
+            except ValueError as error:  # such as of a metric that needs a larger picture
+                points, times, why = [], Times(0.0, 0.0, False, 0.0), str(error)
+                on_note(f"left out: {member.name}: {why}")
+            else:
+                why = ""
             times = times._replace(compiled=pixels.shape not in sizes, load_s=0.0 if sizes else load_s)
             sizes.add(pixels.shape)
             height, width = pixels.shape[:2]
-            record_file.append(Measurement(member.key, member.name, height, width, times, tuple(points)))
+            record_file.append(Measurement(member.key, member.name, height, width, times, tuple(points), why))
             done.add(member.key)
         on_picture()
     return members

@@ -213,7 +213,7 @@ def _fitting(arrays: Iterable[np.ndarray], where: str) -> list[np.ndarray]:
 
 def _mapped(path: Path) -> np.ndarray:
     """The pictures of an archive, mapped from a file where that is possible."""
-    unpacked = path if path.suffix == ".npy" else path.with_suffix(_UNPACKED)
+    unpacked = path if path.suffix.lower() == ".npy" else path.with_suffix(_UNPACKED)
     try:
         if path == unpacked or (unpacked.exists() and unpacked.stat().st_mtime >= path.stat().st_mtime):
             return _fitting([np.load(unpacked, mmap_mode="r")], str(unpacked))[0]
