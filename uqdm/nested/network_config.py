@@ -57,9 +57,9 @@ class NetworkConfig:
     classes: int = 4
 
     def __post_init__(self):
-        if self.block == 1 and self.colours in (3, 9):
+        if self.block == 1 and self.colours == 9:
             raise ValueError(
-                f"latents of {self.colours} channels cannot be told from pictures: give another channel to them"
+                "latents of 9 channels cannot be told from bands of pictures: give another channel to them"
             )
         if self.classes not in (4, BLOCK_CLASSES):
             raise ValueError(f"classes must be 4 or {BLOCK_CLASSES}, got {self.classes}")
