@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--autoencoder", type=Path, required=True)
     parser.add_argument("--models", type=Path, nargs="*", default=[])
     parser.add_argument("--bpp", type=float, nargs="+", default=[0.1, 0.2, 0.35])
+    parser.add_argument("--codecs", nargs="+", help="only these, by their names in the table")
     parser.add_argument("--count", type=int, default=6, help="of pictures")
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--sheet", type=Path, help="also write what the first pictures look like, a row for each")
@@ -152,6 +153,8 @@ def main() -> None:
         "AVIF": lambda x: by_pillow(x, "AVIF", options.bpp),
         "JPEG": lambda x: by_pillow(x, "JPEG", options.bpp),
     }
+    if options.codecs:
+        codecs = {name: codecs[name] for name in options.codecs}
     pictures = chosen(options.shared, options.count, options.side)
     rows = list(csv.DictReader(options.rows.open())) if options.rows.exists() else []
     done = {(row["picture"], row["codec"]) for row in rows}
