@@ -8,7 +8,7 @@ import os
 import sys
 from typing import NoReturn
 
-from uqdm.cli import coding, inspection, models, studies
+from uqdm.cli import coding, evaluation, inspection, models, studies
 from uqdm.cli.common import Commands
 from uqdm.cli.errors import UserError
 
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"uqdm {__version__}")
     commands = Commands(whole)
-    for group in (coding, inspection, studies, models):
+    for group in (coding, inspection, evaluation, studies, models):
         group.add_commands(commands)
     return whole
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uqdm.cli.common import (
+    DEFAULT_METHOD,
     Commands,
     PerCoFolder,
     PipelineFolder,
@@ -21,6 +22,7 @@ from uqdm.cli.common import (
     opened_picture,
     percentage,
     positive,
+    refuse,
     say_dropped,
     seed,
     start_jax,
@@ -31,7 +33,7 @@ from uqdm.cli.common import (
 )
 from uqdm.cli.errors import UserError
 from uqdm.cli.files import STANDARD, may_write, read, write
-from uqdm.cli.folders import decode_folder, encode_folder
+from uqdm.cli.folders import WAYS, decode_folder, encode_folder
 from uqdm.cli.progress import Progress, say
 from uqdm.codec import container
 from uqdm.errors import StreamError
@@ -103,7 +105,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("--bytes", type=count, help="use only the first so many bytes")
     sub.add_argument(
         "--method",
-        default="denoise",
+        default=DEFAULT_METHOD,
         help="how what is missing is filled in: denoise (default); refine, restore or sample, for the nested process; "
         "ancestral or flow, for UQDM and Gaussian models; latent_flow, for models of latents; diffuse, for conditional "
         "diffusion",
@@ -149,9 +151,7 @@ def _encode(options: argparse.Namespace) -> None:
     _end_by_quality(options)
     _check_prompts(options)
     if Path(options.input).is_dir():
-        for name in ("index", "keep_metadata"):
-            if getattr(options, name):
-                raise UserError(f"--{name.replace('_', '-')} is for one picture: encode them one by one")
+        refuse(options, ("index", "keep_metadata"), "is for one picture: encode them one by one")
         _refuse_pipelines(options)
         encode_folder(options, drawn=not by_time)
         return
@@ -280,7 +280,7 @@ def _decode(options: argparse.Namespace) -> None:
     if (options.output is None) == (options.all is None):
         raise UserError("give either OUT or --all DIR")
     if options.all is not None:
-        _only_denoised(options)
+        refuse(options, WAYS, "is for one picture, --all writes denoised ones: leave one out")
     output = str(options.output)
     suffix = ".png" if output == STANDARD else Path(output).suffix
     if options.all is None:
@@ -319,15 +319,6 @@ def _decode(options: argparse.Namespace) -> None:
         say(f"{output}: {note}")
     total = container.info(data)["complete_bytes"]
     say(f"{output}: step {receiver.step} of {header.total_steps}, {len(data)} of {total} bytes")
-
-
-def _only_denoised(options: argparse.Namespace) -> None:
-    """Refuses what says how one picture is shown, where all of a stream are written."""
-    for name in ("realism", "evaluations", "remaining_steps"):
-        if getattr(options, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')} is for one picture, --all writes denoised ones: leave one out")
-    if options.method != "denoise":
-        raise UserError("--method is for one picture, --all writes denoised ones: leave one out")
 
 
 def _drawn(options: argparse.Namespace, method: str, receiver: Any) -> str:

@@ -3,7 +3,7 @@
 import argparse
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from uqdm.cli.progress import announce_compilation, say
 from uqdm.codec import container
 
 __all__ = [
+    "DEFAULT_METHOD",
     "Commands",
     "PerCoFolder",
     "PipelineFolder",
@@ -29,6 +30,7 @@ __all__ = [
     "picture_of",
     "positive",
     "quiet_readers",
+    "refuse",
     "say_dropped",
     "seed",
     "start_jax",
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 
+DEFAULT_METHOD = "denoise"
+"""How decode fills in what is missing, unless it is told otherwise."""
 _LONGEST_NAME = 64
 """Of a model, in characters."""
 
@@ -250,6 +254,18 @@ class Commands:
         )
         sub.set_defaults(run=run)
         return sub
+
+
+def refuse(options: argparse.Namespace, names: Iterable[str], because: str) -> None:
+    """Options that mean nothing here, if they were given.
+
+    Raises:
+      UserError: one was: its name, and why it cannot be.
+    """
+    for name in names:
+        given = getattr(options, name)
+        if not (given is None or given is False or given == DEFAULT_METHOD):
+            raise UserError(f"--{name.replace('_', '-')} {because}")
 
 
 def with_model(sub: argparse.ArgumentParser) -> None:

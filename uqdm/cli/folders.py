@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from uqdm.cli.common import model_of, start_jax
+from uqdm.cli.common import model_of, refuse, start_jax
 from uqdm.cli.errors import UserError
 from uqdm.cli.progress import Progress, say
 
-__all__ = ["decode_folder", "encode_folder"]
+__all__ = ["WAYS", "decode_folder", "encode_folder"]
+
+WAYS = ("realism", "evaluations", "remaining_steps", "method")
+"""Options that say how one picture is shown."""
 
 
 def encode_folder(options: argparse.Namespace, *, drawn: bool) -> None:
@@ -28,11 +31,7 @@ def decode_folder(options: argparse.Namespace) -> None:
     """All streams below IN to PNG files below OUT."""
     from uqdm.distributed.work import Decoding
 
-    for name in ("all", "realism", "evaluations", "remaining_steps"):
-        if getattr(options, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')} is for one stream: decode them one by one")
-    if options.method != "denoise":
-        raise UserError("--method is for one stream: decode them one by one")
+    refuse(options, ("all", *WAYS), "is for one stream: decode them one by one")
     do = Decoding(suffix=".png", file_bytes=options.bytes, model=options.model, force=options.force)
     _run(options, do, {".uqdm"}, do.suffix, "decode")
 

@@ -24,9 +24,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from uqdm.conditional.flow import times
+from uqdm.conditional.paths import PATHS
 
 __all__ = ["denoise"]
 
@@ -52,8 +54,8 @@ def denoise(
     x, moments = start, times(evaluations)
     for t, s in zip(moments, moments[1:], strict=False):
         predicted = predict(x, t)
-        (p, q), (to, left) = ((math.sin(math.pi / 2 * moment), math.cos(math.pi / 2 * moment)) for moment in (t, s))
-        left = max(0.0, left) if s < 1 else 0.0
+        (p, q), (to, left) = ((float(part) for part in PATHS["diffusion"](jnp.float32(moment))) for moment in (t, s))
+        left = left if s < 1 else 0.0  # rounding leaves something there
         added = min(left, churn * (left / q) * math.sqrt(1 - (p / to) ** 2))
         noise = (x - center - np.float32(p) * (predicted - center)) / np.float32(q)
         x = center + np.float32(to) * (predicted - center) + np.float32(math.sqrt(left**2 - added**2)) * noise

@@ -2,8 +2,8 @@
 
 Half of them are under uniform noise, as dithered quantization leaves it; the others are rounded, less the means of
 channels, as streams have them, and then moved towards the latent by a random part of the way, as the flow does
-(uqdm.latent.denoising, Eq. 3), or not. With d and the weights
-of uqdm.latent.network, Eq. 1, the loss of a latent under noise of standard deviation s is
+(uqdm.latent.denoising, Eq. 3), or not. With d and the weights of uqdm.latent.network, Eq. 1, the loss of a latent
+under noise of standard deviation s is
 
     |E[x | y] - x|^2 (d^2 + s^2) / (d^2 s^2) / elements,                                    (1)
 
